@@ -1,0 +1,39 @@
+/**
+ * The join between nearest-neighbor search and everything above it. Knows entry ids and vectors, nothing of tokens or text.
+ * Shapes: n entries, d key width, q queries, k neighbors. Distances are squared L2, nearest first.
+ */
+
+import type { IdRange } from '../math/vectors.ts';
+
+export interface SearchOptions {
+  /** Neighbors wanted per query, 1 or more. When k exceeds the entries left, rows are padded. */
+  k: number;
+  /** Entries that must not be returned to any query: sorted, disjoint ranges. */
+  exclude?: readonly IdRange[];
+  /** (q) further ranges to leave out, one list per query: sorted, disjoint. */
+  excludePerQuery?: readonly (readonly IdRange[])[];
+  signal?: AbortSignal;
+}
+
+/** The result of a search. Short rows are padded with id -1 and distance +Infinity. */
+export interface Neighbors {
+  k: number;
+  /** (q, k) entry ids, nearest first; equal distances in ascending id. */
+  ids: Int32Array;
+  /** (q, k) squared L2 distances, nearest first. */
+  distances: Float32Array;
+}
+
+export interface VectorIndex {
+  /** What kind of index this is, as `info` prints it: `flat`, `ivf`, … */
+  readonly kind: string;
+  /** n */
+  readonly size: number;
+  /** d */
+  readonly dim: number;
+  /** Bytes held in memory. */
+  readonly memoryBytes: number;
+  /** @param queries (q, d) row-major. Errors: `INVALID_ARGUMENT` for a wrong width or k < 1, `ABORTED`. */
+  search(queries: Float32Array, options: SearchOptions): Promise<Neighbors>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,202 @@
+/** What the method gives and takes. Shapes: T tokens, k neighbors, V vocabulary. Probabilities stay in log space. */
+import type { DocumentRecord, RetrievalSettings } from '../datastore/types.ts';
+
+/** A stored context that was near the query, with the way back to its document. */
+export interface Neighbor {
+  /** Entry id. */
+  entry: number;
+  /** Id of the document. */
+  document: string;
+  /** Which of the document's targets this is, from 0. */
+  position: number;
+  /** Squared L2 distance between key and query. */
+  distance: number;
+  /** Share of the vote, softmax of -distance / temperature; the weights of a query's k neighbors sum to 1. */
+  weight: number;
+  /** Text of the stored next token. */
+  target: string;
+  /** Token id of the stored next token. */
+  targetId: number;
+  /** Text read before the target. */
+  before: string;
+  /** Text after the target. */
+  after: string;
+}
+
+export interface SearchResult {
+  /** The context as it was read. */
+  query: string;
+  /** Nearest first. */
+  neighbors: Neighbor[];
+  /** The next token's most probable candidates under the mixture. */
+  candidates: Candidate[];
+  settings: RetrievalSettings;
+}
+
+export interface Candidate {
+  text: string;
+  id: number;
+  /** Probability under the mixture. */
+  p: number;
+  pLm: number;
+  pKnn: number;
+}
+
+export interface SearchRequest extends Partial<RetrievalSettings> {
+  /** Neighbors shown, at most k. Default 10. */
+  show?: number;
+  /** Tokens of text shown before and after. Default 16. */
+  around?: number;
+  /** Document ids that must not be retrieved. */
+  excludeDocuments?: readonly string[];
+  signal?: AbortSignal;
+}
+
+/** Sums over a text's targets under one distribution. */
+export interface TextScore {
+  /** Negative log-likelihood in nats, summed over the targets. */
+  nll: number;
+  /** exp(nll / tokens) */
+  perplexity: number;
+  /** exp(nll / words) */
+  wordPerplexity: number;
+  /** nll / ln 2 / bytes */
+  bitsPerByte: number;
+}
+
+export interface Evaluation {
+  documents: number;
+  /** Targets scored: every token and the end of each document, once. */
+  tokens: number;
+  /** UTF-8 bytes of the text. */
+  bytes: number;
+  /** Runs of non-space characters. */
+  words: number;
+  lm: TextScore;
+  knnlm: TextScore;
+  /** 95% bootstrap interval, documents resampled (token blocks when there are few). */
+  interval: {
+    lm: [number, number];
+    knnlm: [number, number];
+    /** Of the ratio of perplexities, mixture over model alone. */
+    ratio: [number, number];
+  };
+  /** Share of targets to which the mixture gives more probability than the model alone. */
+  helped: number;
+  /** Share of targets to which it gives less. */
+  hurt: number;
+  settings: RetrievalSettings;
+  /** Wall time. */
+  seconds: number;
+  /** Time spent searching, part of `seconds`. */
+  retrievalSeconds: number;
+}
+
+export interface EvaluateRequest extends Partial<RetrievalSettings> {
+  /** Stop after this many targets. Default: all. */
+  maxTokens?: number;
+  excludeDocuments?: readonly string[];
+  onProgress?: (progress: Progress) => void;
+  signal?: AbortSignal;
+}
+
+/** Long work, told in the unit that the message names. */
+export interface Progress {
+  done: number;
+  /** Undefined while unknown. */
+  total?: number;
+  unit: 'tokens' | 'documents' | 'bytes' | 'entries';
+  /** What is being done: `reading`, `building`, `indexing`, `evaluating`. */
+  phase: string;
+}
+
+export interface SamplingOptions {
+  /** 0 is greedy. Default 0. Higher is more random. Not `knn.temperature`. */
+  temperature?: number;
+  /** Keep the k most probable tokens. 0 keeps all. Default 0. */
+  topK?: number;
+  /** Keep the smallest set of tokens with this much probability. Default 1. */
+  topP?: number;
+  /** Drop tokens below this share of the most probable one's probability. Default 0. */
+  minP?: number;
+  /** Divides the score of tokens already seen (Keskar et al. 2019). 1 does nothing. Default 1. */
+  repetitionPenalty?: number;
+  /** Same seed, same text. Default: random. */
+  seed?: number;
+}
+
+export interface GenerateRequest extends SamplingOptions {
+  /** Default 64. */
+  maxTokens?: number;
+  /** Stops before any of these strings; they are not part of the text. */
+  stop?: readonly string[];
+  /** Settings of retrieval; what is missing is the store's own. */
+  knn?: Partial<RetrievalSettings>;
+  /** Neighbors kept per token, 0 to k. Default 4. */
+  neighbors?: number;
+  /** Tokens of text kept around a neighbor. Default 16. */
+  around?: number;
+  excludeDocuments?: readonly string[];
+  signal?: AbortSignal;
+}
+
+export interface GeneratedToken {
+  id: number;
+  /** Text that became certain with this token; may be empty inside a character. */
+  text: string;
+  /** Probability under the mixture, before sampling options. */
+  p: number;
+  pLm: number;
+  pKnn: number;
+  neighbors: Neighbor[];
+}
+
+export interface Generation {
+  text: string;
+  tokens: GeneratedToken[];
+  finishReason: 'stop' | 'length';
+  settings: RetrievalSettings;
+}
+
+export interface BuildRequest {
+  /** Folder to write; made when missing. A half-built one of the same settings is continued. */
+  out: string;
+  /** Overrides of the default window and stride, in positions. */
+  window?: number;
+  stride?: number;
+  /** How keys are stored. Default fp16; fp32 reproduces reference numbers to 1e-4 and takes twice the space. */
+  keyDtype?: 'fp16' | 'fp32';
+  /** Settings written to the store. Default: the paper's. */
+  settings?: Partial<RetrievalSettings>;
+  /** Told once before work begins. */
+  onPlan?: (plan: BuildPlan) => void;
+  onProgress?: (progress: Progress) => void;
+  /** Told of every document skipped, with the reason. */
+  onSkip?: (skip: { source: string; reason: string }) => void;
+  /** A stop is clean: what was acknowledged is kept, and the same build goes on from there. */
+  signal?: AbortSignal;
+}
+
+/** An estimate, from a sample of the documents and a timed batch. */
+export interface BuildPlan {
+  documents: number;
+  bytesOfText: number;
+  entries: number;
+  diskBytes: number;
+  freeDiskBytes: number;
+  seconds: number;
+}
+
+export interface BuildResult {
+  documents: number;
+  entries: number;
+  seconds: number;
+  entriesPerSecond: number;
+  /** On disk, the whole store. */
+  bytes: number;
+  skipped: number;
+  /** Entries that were already there from an earlier, unfinished build. */
+  resumedEntries: number;
+}
+
+export type { DocumentRecord, RetrievalSettings };

@@ -1,0 +1,121 @@
+/**
+ * What the rest of the house knows of a model: text → tokens → keys and log-probabilities.
+ * Shapes: T tokens, d key width, V vocabulary.
+ */
+import type { Tokenizer } from './tokenizer.ts';
+
+/** The six key positions of Table 5 in Khandelwal et al. (2020), all in the last block. */
+export const KEY_NAMES = [
+  'ffn-input',
+  'ffn-input-before-norm',
+  'attention-input',
+  'attention-input-before-norm',
+  'output',
+  'output-before-norm',
+] as const;
+export type KeyName = (typeof KEY_NAMES)[number];
+
+export type ModelDtype = 'fp32' | 'fp16' | 'q4' | 'q4f16' | 'bnb4' | 'int8';
+
+/** Two models with equal fingerprints give the same keys. */
+export interface ModelFingerprint {
+  /** sha256 over the graph file and its external data (`model/fingerprint.ts` says which bytes). */
+  weights: string;
+  /** sha256 of tokenizer.json and of the BOS and EOS rules. */
+  tokenizer: string;
+  dtype: ModelDtype;
+  keyTensor: string;
+  /** Execution provider, `cpu`. */
+  provider: string;
+}
+
+export interface ModelInfo {
+  /** As the user named it: a folder, a hub id or a bundled model's name. */
+  name: string;
+  folder: string;
+  /** Graph file, relative to the folder, such as `onnx/model.onnx`. */
+  file: string;
+  /** `model_type` of config.json: llama, gpt2, … */
+  family: string;
+  dtype: ModelDtype;
+  /** V */
+  vocabSize: number;
+  /** d */
+  keyDim: number;
+  layers: number;
+  /** Most positions the model can read at once. */
+  contextLength: number;
+  /** Which key is stored; undefined when the user named a tensor of his own. */
+  key: KeyName | undefined;
+  keyTensor: string;
+  /** Token read before every document. */
+  bos: number;
+  /** Token predicted after every document. */
+  eos: number;
+  fingerprint: ModelFingerprint;
+}
+
+/** One window after a full pass. */
+export interface ScoredWindow {
+  /** (T, d) key of each position. */
+  keys: Float32Array;
+  /** (T) natural-log probability of each position's target. */
+  logProbs: Float32Array;
+}
+
+/** The state after the last token read. */
+export interface NextToken {
+  /** (d) key of the last position: the query. */
+  key: Float32Array;
+  /** (V) natural-log probabilities of the next token. */
+  logProbs: Float32Array;
+}
+
+/** KV-cached reading, one sequence. Gives the keys and probabilities of a full pass over the same tokens (to rounding). */
+export interface Decoder {
+  /** Tokens read since the last reset. */
+  readonly position: number;
+  /** Reads one or more tokens. Errors: `INVALID_ARGUMENT` when the context length would be passed. */
+  read(tokens: ArrayLike<number>): Promise<NextToken>;
+  /** Forgets everything read. */
+  reset(): void;
+  close(): Promise<void>;
+}
+
+export interface LanguageModel {
+  readonly info: ModelInfo;
+  readonly tokenizer: Tokenizer;
+  /**
+   * Keys of whole windows, by the truncated graph: nothing behind the key is computed.
+   * Windows are batched by length inside; the result is in the order given and does not depend on batch mates (to rounding).
+   * @param windows token ids, 1 to contextLength each
+   * @returns one (T, d) array per window
+   */
+  keys(windows: readonly Int32Array[]): Promise<Float32Array[]>;
+  /** Keys and log-probabilities of the given targets, one target per position. */
+  score(windows: readonly Int32Array[], targets: readonly Int32Array[]): Promise<ScoredWindow[]>;
+  startDecoding(): Promise<Decoder>;
+  close(): Promise<void>;
+}
+
+export interface LoadModelOptions {
+  /** Which key to expose. Default `ffn-input`. */
+  key?: KeyName;
+  /** A graph tensor's name, instead of `key`: for graphs the locator cannot read. */
+  keyTensor?: string;
+  /** Which of the folder's graphs to run. Default: the first present of fp32, fp16, q4, q4f16. */
+  dtype?: ModelDtype;
+  /** Worker threads, each with a copy of the session. Default: measured for the machine (`docs/results/`). */
+  workers?: number;
+  /** onnxruntime threads per worker. */
+  threads?: number;
+  /** Download progress of a hub id. */
+  onDownload?: (progress: DownloadProgress) => void;
+  signal?: AbortSignal;
+}
+
+export interface DownloadProgress {
+  file: string;
+  receivedBytes: number;
+  totalBytes: number;
+}
