@@ -11,7 +11,7 @@ let loaded: Promise<typeof Ort> | undefined;
 
 export function loadOnnxRuntime(): Promise<typeof Ort> {
   loaded ??= import('onnxruntime-node').then(
-    (module) => module.default,
+    (module) => module.default as unknown as typeof Ort,
     (cause) => {
       throw new KnnLMError(
         'MODEL_UNSUPPORTED',
