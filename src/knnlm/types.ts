@@ -108,6 +108,8 @@ export interface Progress {
   unit: 'tokens' | 'documents' | 'bytes' | 'entries';
   /** What is being done: `reading`, `building`, `indexing`, `evaluating`. */
   phase: string;
+  /** Entries written so far, while building. */
+  entries?: number;
 }
 
 export interface SamplingOptions {

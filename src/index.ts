@@ -1,0 +1,35 @@
+/** The package root. Importing it loads no heavy library: each enters by one file, on first use. */
+export { Datastore } from './datastore/datastore.ts';
+export { estimateDocuments } from './datastore/sources/estimate-documents.ts';
+export { readDocuments } from './datastore/sources/read-documents.ts';
+export type { DocumentRecord, SettingsRecord, SourceDocument } from './datastore/types.ts';
+export { verifyDatastore } from './datastore/verify-datastore.ts';
+export { type ErrorCode, KnnLMError } from './errors.ts';
+export { openIndex } from './indexes/open-index.ts';
+export type { Neighbors, SearchOptions, VectorIndex } from './indexes/vector-index.ts';
+export {
+  DEFAULT_SETTINGS,
+  interpolate,
+  knnLogProbOf,
+  knnLogProbs,
+  mixture,
+  type NeighborRow,
+  neighborWeights,
+} from './knnlm/interpolate.ts';
+export { KnnLM } from './knnlm/knnlm.ts';
+export type { StoreInfo } from './knnlm/store-info.ts';
+export type * from './knnlm/types.ts';
+export type { IdRange, KeyDtype, KeySource } from './math/vectors.ts';
+export { describeModel } from './model/describe-model.ts';
+export type * from './model/language-model.ts';
+export { KEY_NAMES } from './model/language-model.ts';
+export { loadModel } from './model/load-model.ts';
+export type { Encoding, Tokenizer, TokenStream } from './model/tokenizer.ts';
+export {
+  type BuildDatastoreRequest,
+  buildDatastore,
+  DEFAULT_MODEL,
+  datastoreInfo,
+  type OpenOptions,
+  openKnnLM,
+} from './open.ts';

@@ -1,0 +1,187 @@
+/**
+ * Documents in, entries out: one (key, value) pair per token.
+ *
+ * Windows are taken in corpus order and cut into groups of a fixed number of positions. A group is what the model
+ * batches, and acknowledgements fall between groups only; so the batches, and with them every byte of the store, are the
+ * same whether a build runs through or is killed and continued.
+ */
+import type { DatastoreWriter } from '../datastore/datastore-writer.ts';
+import type { ReadDocument } from '../datastore/sources/read-documents.ts';
+import type { SettingsRecord } from '../datastore/types.ts';
+import { KnnLMError } from '../errors.ts';
+import type { LanguageModel } from '../model/language-model.ts';
+import { readTokens } from './read-tokens.ts';
+import type { Progress } from './types.ts';
+import { planWindows, type Window, type WindowPlan } from './windows.ts';
+
+/** Floats of keys in one group, at most: bounds memory for wide models. */
+const GROUP_KEY_FLOATS = 8_388_608;
+const GROUP_POSITIONS = 32_768;
+/** Groups computed or waiting to be written, so that the model never waits for the disk. */
+const GROUPS_AHEAD = 2;
+/** Longest time between acknowledgements: what a crash can cost. */
+const COMMIT_MS = 10_000;
+
+export interface BuildOptions {
+  settings: SettingsRecord;
+  /** Bytes of input in all, for progress; 0 when unknown. */
+  inputBytes: number;
+  onProgress?: (progress: Progress) => void;
+  onSkip?: (skip: { source: string; reason: string }) => void;
+  signal?: AbortSignal;
+}
+
+export interface BuildCounts {
+  documents: number;
+  entries: number;
+  skipped: number;
+}
+
+/** A window of a document, and where its fresh keys go. */
+interface PlannedWindow extends Window {
+  document: PlannedDocument;
+}
+
+interface PlannedDocument {
+  record: {
+    id: string;
+    source: string;
+    hash: string;
+    length: number;
+    metadata?: Record<string, unknown>;
+  };
+  /** (n + 1) BOS, t1 … tn. */
+  inputs: Int32Array;
+  /** (n + 1) t1 … tn, EOS. */
+  targets: Int32Array;
+  readBytes: number;
+  /** Entries stored by an earlier, interrupted run. */
+  done: number;
+  /** Whether the writer knows of it. */
+  begun: boolean;
+}
+
+/** Runs the whole build into an open writer and finishes it. Errors: `ABORTED` after a clean stop, `DISK_FULL`. */
+export async function buildEntries(
+  documents: AsyncIterable<ReadDocument>,
+  model: LanguageModel,
+  writer: DatastoreWriter,
+  options: BuildOptions,
+): Promise<BuildCounts> {
+  const counts: BuildCounts = { documents: 0, entries: 0, skipped: 0 };
+  const planned = planDocuments(documents, model, writer, options, counts);
+  const groups = groupWindows(planned, model, writer.header);
+  const ahead: { group: PlannedWindow[]; keys: Promise<Float32Array[]> }[] = [];
+  let committed = performance.now();
+  const writeOldest = async (): Promise<void> => {
+    const { group, keys } = ahead.shift()!;
+    await writeGroup(group, await keys, writer, counts);
+    if (performance.now() - committed > COMMIT_MS) {
+      await writer.commit();
+      committed = performance.now();
+    }
+    const { readBytes } = group.at(-1)!.document;
+    const total = options.inputBytes || undefined;
+    options.onProgress?.({
+      done: readBytes,
+      total,
+      unit: 'bytes',
+      phase: 'building',
+      entries: counts.entries,
+    });
+  };
+  try {
+    for await (const group of groups) {
+      const keys = model.keys(
+        group.map((w) => w.document.inputs.slice(w.start, w.start + w.length)),
+      );
+      keys.catch(() => {});
+      ahead.push({ group, keys });
+      if (ahead.length > GROUPS_AHEAD) await writeOldest();
+      if (options.signal?.aborted) throw new KnnLMError('ABORTED', 'The build was stopped.');
+    }
+    while (ahead.length > 0) await writeOldest();
+  } catch (error) {
+    await Promise.allSettled(ahead.map(({ keys }) => keys));
+    await writer.abort({ commit: !(error instanceof KnnLMError && error.code === 'DISK_FULL') });
+    throw error;
+  }
+  await writer.finish(options.settings);
+  return counts;
+}
+
+/** Tokenizes the documents that are not stored yet. */
+async function* planDocuments(
+  documents: AsyncIterable<ReadDocument>,
+  model: LanguageModel,
+  writer: DatastoreWriter,
+  options: BuildOptions,
+  counts: BuildCounts,
+): AsyncGenerator<PlannedDocument> {
+  const planned = new Set<string>();
+  for await (const { id, text, source, hash, metadata, readBytes } of documents) {
+    const status = planned.has(hash) ? 'duplicate' : writer.status(id, hash);
+    if (status === 'duplicate') {
+      counts.skipped++;
+      options.onSkip?.({ source, reason: 'the same text is already stored' });
+    }
+    if (status === 'duplicate' || status === 'done') continue;
+    const { inputs, targets } = await readTokens(text, model);
+    const record = { id, source, hash, length: targets.length, metadata };
+    // The first document goes on where an interrupted build stood, or drops what that left half done.
+    const begun = planned.size === 0;
+    const done = begun ? await writer.beginDocument(record) : 0;
+    planned.add(hash);
+    yield { record, inputs, targets, readBytes, done, begun };
+  }
+}
+
+/** Windows in corpus order, without those stored before, in groups of a fixed number of positions. */
+async function* groupWindows(
+  documents: AsyncIterable<PlannedDocument>,
+  model: LanguageModel,
+  plan: WindowPlan,
+): AsyncGenerator<PlannedWindow[]> {
+  const limit = Math.min(GROUP_POSITIONS, Math.ceil(GROUP_KEY_FLOATS / model.info.keyDim));
+  let group: PlannedWindow[] = [];
+  let positions = 0;
+  for await (const document of documents) {
+    for (const window of planWindows(document.inputs.length, plan)) {
+      if (window.start + window.length <= document.done) continue;
+      group.push({ ...window, document });
+      positions += window.length;
+      if (positions < limit) continue;
+      yield group;
+      group = [];
+      positions = 0;
+    }
+  }
+  if (group.length > 0) yield group;
+}
+
+/** Appends a group's fresh keys and values, opening and closing documents on the way. */
+async function writeGroup(
+  group: readonly PlannedWindow[],
+  keys: readonly Float32Array[],
+  writer: DatastoreWriter,
+  counts: BuildCounts,
+): Promise<void> {
+  for (let g = 0; g < group.length; g++) {
+    const { start, length, seen, document } = group[g]!;
+    if (!document.begun) {
+      await writer.beginDocument(document.record);
+      document.begun = true;
+    }
+    const end = start + length;
+    const dim = keys[g]!.length / length;
+    await writer.append(
+      keys[g]!.subarray(seen * dim),
+      document.targets.subarray(start + seen, end),
+    );
+    counts.entries += length - seen;
+    if (end === document.targets.length) {
+      await writer.endDocument();
+      counts.documents++;
+    }
+  }
+}

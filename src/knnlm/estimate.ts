@@ -1,0 +1,67 @@
+/** What a build will cost, told before it begins: a sample is tokenized and one batch is timed. */
+import { storeBytes } from '../datastore/datastore-writer.ts';
+import { freeDiskBytes } from '../datastore/files.ts';
+import type { StoreHeader } from '../datastore/manifest.ts';
+import type { DocumentEstimate } from '../datastore/sources/estimate-documents.ts';
+import { KnnLMError } from '../errors.ts';
+import type { LanguageModel } from '../model/language-model.ts';
+import type { BuildPlan } from './types.ts';
+import { planWindows } from './windows.ts';
+
+/** Windows timed: enough to see the rate, little enough not to be waited for. */
+const TIMED_WINDOWS = 4;
+/** Free space that a build leaves untouched, in bytes. */
+const DISK_RESERVE = 64 * 1024 * 1024;
+
+/** @returns undefined when nothing is known of the input (standard input). */
+export async function planBuild(
+  estimate: DocumentEstimate,
+  model: LanguageModel,
+  header: StoreHeader,
+  out: string,
+): Promise<BuildPlan | undefined> {
+  if (estimate.sample.length === 0) return undefined;
+  const tokens = await model.encodeDocuments(estimate.sample.map(({ text }) => text));
+  const sampleBytes = estimate.sample.reduce((sum, { textBytes }) => sum + textBytes, 0);
+  const sampleTokens = tokens.reduce((sum, ids) => sum + ids.length, 0);
+  const entries = Math.round(
+    (estimate.textBytes / Math.max(1, sampleBytes)) * sampleTokens + estimate.documents,
+  );
+  let positions = 0;
+  for (const ids of tokens) {
+    for (const { length } of planWindows(ids.length + 1, header)) positions += length;
+  }
+  const positionsPerEntry = positions / (sampleTokens + tokens.length);
+  return {
+    documents: estimate.documents,
+    bytesOfText: estimate.textBytes,
+    entries,
+    diskBytes: storeBytes(header, entries, estimate.documents),
+    freeDiskBytes: await freeDiskBytes(out),
+    seconds: (entries * positionsPerEntry) / (await positionsPerSecond(tokens, model, header)),
+  };
+}
+
+/** Refuses a build whose result cannot fit. Errors: `DISK_FULL` with both sizes. */
+export function checkDisk(plan: BuildPlan, out: string): void {
+  if (plan.diskBytes + DISK_RESERVE <= plan.freeDiskBytes) return;
+  const gb = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
+  throw new KnnLMError(
+    'DISK_FULL',
+    `The datastore needs about ${gb(plan.diskBytes)} but ${out} has ${gb(plan.freeDiskBytes)} free. ` +
+      'Free some space, choose another folder, or build from fewer documents.',
+  );
+}
+
+async function positionsPerSecond(
+  tokens: readonly Int32Array[],
+  model: LanguageModel,
+  { window }: StoreHeader,
+): Promise<number> {
+  const longest = tokens.reduce((a, b) => (b.length > a.length ? b : a));
+  const text = longest.length > 0 ? longest.slice(0, window) : Int32Array.of(model.tokenizer.bos);
+  await model.keys([text]);
+  const started = performance.now();
+  await model.keys(Array.from({ length: TIMED_WINDOWS }, () => text));
+  return (TIMED_WINDOWS * text.length * 1000) / (performance.now() - started);
+}

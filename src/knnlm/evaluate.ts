@@ -1,0 +1,166 @@
+/**
+ * Perplexity of the model alone and of the mixture in one pass, every target scored once.
+ *
+ * Reported per token (exp of the mean negative log-likelihood), per word and as bits per byte, because perplexities per
+ * token of different tokenizers cannot be compared.
+ */
+import type { SourceDocument } from '../datastore/types.ts';
+import { KnnLMError } from '../errors.ts';
+import { Breather } from '../math/breather.ts';
+import type { IdRange } from '../math/vectors.ts';
+import type { LanguageModel } from '../model/language-model.ts';
+import { interpolate, knnLogProbOf } from './interpolate.ts';
+import { readTokens } from './read-tokens.ts';
+import { neighborRow, type Retriever } from './retriever.ts';
+import { countWords, summarize } from './summarize.ts';
+import type { Evaluation, Progress, RetrievalSettings } from './types.ts';
+import { planWindows, type Window, type WindowPlan } from './windows.ts';
+
+/** Positions handed to the model at once: enough to batch, little enough to show progress. */
+const POSITIONS_AT_ONCE = 8192;
+
+/** One scored document, target by target. Shapes: T targets, d key width. */
+export interface ScoredDocument {
+  id: string;
+  bytes: number;
+  words: number;
+  /** (T) token ids. */
+  targets: Int32Array;
+  /** (T) log p_LM. */
+  lm: Float64Array;
+  /** (T) log p of the mixture. */
+  mixture: Float64Array;
+}
+
+export interface ScoreOptions extends WindowPlan {
+  settings: RetrievalSettings;
+  exclude?: readonly IdRange[];
+  onTargets?: (count: number) => void;
+  /** Targets still wanted; a document is cut there. */
+  maxTokens?: number;
+  signal?: AbortSignal;
+}
+
+/** Scores one document under both distributions. Errors: `ABORTED`. */
+export async function scoreDocument(
+  document: SourceDocument,
+  model: LanguageModel,
+  retriever: Retriever,
+  options: ScoreOptions,
+): Promise<ScoredDocument> {
+  const { settings } = options;
+  const { inputs, targets } = await readTokens(document.text, model);
+  const wanted = Math.min(targets.length, options.maxTokens ?? targets.length);
+  const lm = new Float64Array(wanted);
+  const mixed = new Float64Array(wanted);
+  const breather = new Breather();
+  for (const group of windowGroups(wanted, options)) {
+    if (options.signal?.aborted) throw new KnnLMError('ABORTED', 'The evaluation was stopped.');
+    const scored = await model.score(
+      group.map((w) => inputs.subarray(w.start, w.start + w.length)),
+      group.map((w) => targets.subarray(w.start, w.start + w.length)),
+    );
+    for (let g = 0; g < group.length; g++) {
+      const { start, length, seen } = group[g]!;
+      const first = start + seen;
+      const count = length - seen;
+      for (let i = 0; i < count; i++) lm[first + i] = scored[g]!.logProbs[seen + i]!;
+      const queries = scored[g]!.keys.subarray(seen * model.info.keyDim);
+      const wants = targets.subarray(first, first + count);
+      const out = mixed.subarray(first, first + count);
+      await mixTargets(lm.subarray(first, first + count), queries, wants, out);
+      options.onTargets?.(count);
+    }
+  }
+  const text =
+    wanted < targets.length ? model.tokenizer.decode(targets.subarray(0, wanted)) : document.text;
+  return {
+    id: document.id,
+    bytes: Buffer.byteLength(text),
+    words: countWords(text),
+    targets: targets.subarray(0, wanted),
+    lm,
+    mixture: mixed,
+  };
+
+  async function mixTargets(
+    lmLogProbs: Float64Array,
+    queries: Float32Array,
+    wants: Int32Array,
+    out: Float64Array,
+  ): Promise<void> {
+    if (settings.lambda === 0) {
+      out.set(lmLogProbs);
+      return;
+    }
+    const found = await retriever.retrieve(queries, {
+      k: settings.k,
+      exclude: options.exclude,
+      signal: options.signal,
+    });
+    for (let i = 0; i < wants.length; i++) {
+      const row = neighborRow(found, i);
+      const none = row.distances[0] === Number.POSITIVE_INFINITY;
+      out[i] = none
+        ? lmLogProbs[i]!
+        : interpolate(
+            lmLogProbs[i]!,
+            knnLogProbOf(wants[i]!, row, settings.temperature),
+            settings.lambda,
+          );
+      if ((i & 31) === 0) await breather.pause();
+    }
+  }
+}
+
+/** Windows in order, gathered until they hold enough positions for the model to batch. */
+function* windowGroups(positions: number, plan: WindowPlan): Generator<Window[]> {
+  let group: Window[] = [];
+  let held = 0;
+  for (const window of planWindows(positions, plan)) {
+    group.push(window);
+    held += window.length;
+    if (held >= POSITIONS_AT_ONCE) {
+      yield group;
+      group = [];
+      held = 0;
+    }
+  }
+  if (group.length > 0) yield group;
+}
+
+export interface EvaluateOptions extends ScoreOptions {
+  onProgress?: (progress: Progress) => void;
+}
+
+/** Scores all documents and sums up. Errors: `NO_DOCUMENTS` when there is nothing to score, `ABORTED`. */
+export async function evaluate(
+  documents: AsyncIterable<SourceDocument> | Iterable<SourceDocument>,
+  model: LanguageModel,
+  retriever: Retriever,
+  options: EvaluateOptions,
+): Promise<Evaluation> {
+  const started = performance.now();
+  const searchedBefore = retriever.searchMs;
+  const scored: ScoredDocument[] = [];
+  let tokens = 0;
+  const limit = options.maxTokens ?? Number.POSITIVE_INFINITY;
+  for await (const document of documents) {
+    const onTargets = (count: number): void => {
+      tokens += count;
+      options.onProgress?.({ done: tokens, unit: 'tokens', phase: 'evaluating' });
+    };
+    const left = limit - tokens;
+    scored.push(
+      await scoreDocument(document, model, retriever, { ...options, onTargets, maxTokens: left }),
+    );
+    if (tokens >= limit) break;
+  }
+  if (tokens === 0) throw new KnnLMError('NO_DOCUMENTS', 'There is no text to evaluate.');
+  return {
+    ...summarize(scored),
+    settings: options.settings,
+    seconds: (performance.now() - started) / 1000,
+    retrievalSeconds: (retriever.searchMs - searchedBefore) / 1000,
+  };
+}

@@ -1,0 +1,155 @@
+/** Generation from the mixture, token by token, each with the stored contexts that voted for it. */
+import { KnnLMError } from '../errors.ts';
+import type { IdRange } from '../math/vectors.ts';
+import type { LanguageModel } from '../model/language-model.ts';
+import { citeEntries, type EntryHit } from './cite.ts';
+import { knnLogProbs, mixture, neighborWeights } from './interpolate.ts';
+import { SequenceReader } from './reader.ts';
+import { neighborRow, type Retrieved, type Retriever } from './retriever.ts';
+import { Sampler } from './sampler.ts';
+import { StopStrings } from './stop-strings.ts';
+import type { GeneratedToken, GenerateRequest, Generation, RetrievalSettings } from './types.ts';
+import type { WindowPlan } from './windows.ts';
+
+export interface GenerateOptions
+  extends Omit<GenerateRequest, 'knn' | 'excludeDocuments'>,
+    WindowPlan {
+  settings: RetrievalSettings;
+  exclude?: readonly IdRange[];
+}
+
+/** The distributions after a context, and what was retrieved for it. Shapes: V vocabulary, k neighbors. */
+export interface Prediction {
+  /** (V) log p of the mixture. */
+  logProbs: Float32Array;
+  /** (V) log p_LM. */
+  lm: Float32Array;
+  /** log p_kNN of the tokens with a vote. */
+  votes: Map<number, number>;
+  /** Undefined when λ is 0: nothing was searched. */
+  retrieved: Retrieved | undefined;
+  /** (k) shares of the vote, in the order of `retrieved`. */
+  weights: Float64Array;
+}
+
+/** One step of the method: search with the key, mix. */
+export async function predict(
+  next: { key: Float32Array; logProbs: Float32Array },
+  retriever: Retriever,
+  { settings, exclude, signal }: Pick<GenerateOptions, 'settings' | 'exclude' | 'signal'>,
+): Promise<Prediction> {
+  const { k, lambda, temperature } = settings;
+  const lm = next.logProbs;
+  if (lambda === 0) {
+    return {
+      logProbs: lm,
+      lm,
+      votes: new Map(),
+      retrieved: undefined,
+      weights: new Float64Array(0),
+    };
+  }
+  const retrieved = await retriever.retrieve(next.key, { k, exclude, signal });
+  const row = neighborRow(retrieved, 0);
+  const votes = knnLogProbs(row, temperature);
+  const weights = neighborWeights(row.distances, temperature);
+  return { logProbs: mixture(lm, votes, lambda), lm, votes, retrieved, weights };
+}
+
+/**
+ * Yields each token as soon as it is chosen and returns the whole at the end.
+ * The end-of-document token stops the text and is not part of it. Errors: `INVALID_ARGUMENT`, `ABORTED`.
+ */
+export async function* generate(
+  prompt: string,
+  model: LanguageModel,
+  retriever: Retriever,
+  options: GenerateOptions,
+): AsyncGenerator<GeneratedToken, Generation> {
+  const maxTokens = options.maxTokens ?? 64;
+  if (!Number.isInteger(maxTokens) || maxTokens < 0) {
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      `The number of tokens must be 0 or more, not ${maxTokens}.`,
+    );
+  }
+  const sampler = new Sampler(options);
+  const stops = new StopStrings(options.stop);
+  const stream = model.tokenizer.stream();
+  const [promptIds] = await model.encodeDocuments([prompt]);
+  const seen = new Set<number>(promptIds);
+  const reader = await SequenceReader.open(model, options);
+  const tokens: GeneratedToken[] = [];
+  let finishReason: Generation['finishReason'] = 'length';
+  try {
+    if (maxTokens > 0) await reader.read([model.tokenizer.bos, ...promptIds!]);
+    while (tokens.length < maxTokens) {
+      if (options.signal?.aborted) throw new KnnLMError('ABORTED', 'The generation was stopped.');
+      const prediction = await predict(reader.next, retriever, options);
+      const id = sampler.next(prediction.logProbs, seen);
+      if (id === model.tokenizer.eos) {
+        finishReason = 'stop';
+        break;
+      }
+      // A token is told one step late: only then is it certain that no held-back text belongs to it.
+      if (tokens.length > 0) yield tokens.at(-1)!;
+      const text = stops.push(stream.push(id));
+      tokens.push(await describeToken(id, text, prediction));
+      if (stops.found) {
+        finishReason = 'stop';
+        break;
+      }
+      seen.add(id);
+      if (tokens.length < maxTokens) await reader.read([id]);
+    }
+  } finally {
+    await reader.close();
+  }
+  const last = tokens.at(-1);
+  if (last) {
+    last.text += stops.push(stream.end()) + stops.end();
+    yield last;
+  }
+  return {
+    text: tokens.map((token) => token.text).join(''),
+    tokens,
+    finishReason,
+    settings: options.settings,
+  };
+
+  async function describeToken(
+    id: number,
+    text: string,
+    { logProbs, lm, votes, retrieved, weights }: Prediction,
+  ): Promise<GeneratedToken> {
+    const hits = retrieved ? supporters(id, retrieved, weights, options.neighbors ?? 4) : [];
+    return {
+      id,
+      text,
+      p: Math.exp(logProbs[id]!),
+      pLm: Math.exp(lm[id]!),
+      pKnn: Math.exp(votes.get(id) ?? Number.NEGATIVE_INFINITY),
+      neighbors: await citeEntries(hits, {
+        datastore: retriever.datastore,
+        tokenizer: model.tokenizer,
+        around: options.around ?? 16,
+      }),
+    };
+  }
+}
+
+/** The nearest neighbors that voted for the token; when fewer than wanted did, the nearest others join. Nearest first. */
+function supporters(
+  token: number,
+  { ids, distances, values }: Retrieved,
+  weights: Float64Array,
+  wanted: number,
+): EntryHit[] {
+  const order = Array.from(weights.keys()).filter((i) => ids[i]! >= 0);
+  const voted = order.filter((i) => values[i] === token);
+  const others = order.filter((i) => values[i] !== token);
+  return [...voted, ...others]
+    .slice(0, wanted)
+    .sort((a, b) => distances[a]! - distances[b]!)
+    .map((i) => ({ entry: ids[i]!, distance: distances[i]!, weight: weights[i]! }));
+}

@@ -1,0 +1,70 @@
+/** What a datastore is, in figures: the reply of `info`. */
+import type { Datastore } from '../datastore/datastore.ts';
+import type { SettingsRecord } from '../datastore/types.ts';
+import { DEFAULT_SETTINGS } from './interpolate.ts';
+
+export interface StoreInfo {
+  path: string;
+  documents: number;
+  /** n, deleted ones not counted. */
+  entries: number;
+  /** Entries deleted but still on disk. */
+  deleted: number;
+  /** d */
+  keyDim: number;
+  model: {
+    name: string;
+    family: string;
+    file: string;
+    dtype: string;
+    /** One of the six of Table 5, or null for a tensor the user named. */
+    key: string | null;
+    keyTensor: string;
+    keyDtype: string;
+    weights: string;
+    tokenizer: string;
+    provider: string;
+  };
+  index: { kind: string };
+  /** Bytes on disk. */
+  bytes: Record<string, number> & { total: number };
+  bytesPerEntry: number;
+  settings: SettingsRecord;
+  window: number;
+  stride: number;
+  /** False while a build has not finished: its complete documents can be used all the same. */
+  complete: boolean;
+}
+
+export async function describeStore(datastore: Datastore, indexKind = 'flat'): Promise<StoreInfo> {
+  const { model, fingerprint, key, window, stride } = datastore.header;
+  const bytes = await datastore.bytes();
+  const deleted = datastore.excludedRanges().reduce((sum, [start, end]) => sum + end - start, 0);
+  const entries = datastore.entries - deleted;
+  return {
+    path: datastore.path,
+    documents: [...datastore.documents].length,
+    entries,
+    deleted,
+    keyDim: datastore.keyDim,
+    model: {
+      name: model.name,
+      family: model.family,
+      file: model.file,
+      dtype: fingerprint.dtype,
+      key: key.name,
+      keyTensor: key.tensor,
+      keyDtype: key.dtype,
+      weights: fingerprint.weights,
+      tokenizer: fingerprint.tokenizer,
+      provider: fingerprint.provider,
+    },
+    index: { kind: indexKind },
+    bytes,
+    bytesPerEntry: bytes.total / Math.max(1, entries),
+    settings: datastore.settings ?? { ...DEFAULT_SETTINGS, source: 'default' },
+    window,
+    stride,
+    complete: datastore.complete,
+  };
+}
