@@ -1,0 +1,173 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readDocuments } from '../dist/datastore/sources/read-documents.js';
+import { scoreDocument } from '../dist/knnlm/evaluate.js';
+import type { KnnLM } from '../dist/knnlm/knnlm.js';
+import { neighborRow } from '../dist/knnlm/retriever.js';
+import { knnLogProbOf } from '../dist/knnlm/interpolate.js';
+import { readTokens } from '../dist/knnlm/read-tokens.js';
+import { planWindows } from '../dist/knnlm/windows.js';
+import type { SourceDocument } from '../dist/datastore/types.js';
+import { buildDatastore, openKnnLM } from '../dist/open.js';
+
+const fixtures = fileURLToPath(new URL('./fixtures/', import.meta.url));
+
+interface Golden {
+  window: number;
+  stride: number;
+  datastore: {
+    documents: string[];
+    starts: number[];
+    entries: number;
+    values_head: number[];
+    key_checksum: number;
+    first_key: number[];
+    last_key: number[];
+  };
+  perplexity: Record<string, number>;
+  documents: {
+    id: string;
+    tokens: number[];
+    lm: number[];
+    knn: Record<string, { mixture: number[]; knn_probability: number[] }>;
+    first_neighbours: { target: number; entries: number[]; squared_distances: number[] }[];
+  }[];
+}
+
+const cases = [
+  { name: 'stories260K', model: `${fixtures}models/stories260K`, corpus: 'tinystories' },
+  { name: 'wiki-mini', model: 'wiki-mini', corpus: 'medical' },
+];
+
+/** `k=8 temperature=1 lambda=0.25` as settings. */
+function settingsOf(name: string): { k: number; temperature: number; lambda: number } {
+  const [k, temperature, lambda] = [...name.matchAll(/=([\d.]+)/g)].map(([, value]) => Number(value));
+  return { k: k!, temperature: temperature!, lambda: lambda! };
+}
+
+describe.each(cases)('reference numbers of $name', ({ name, model, corpus }) => {
+  const golden = JSON.parse(
+    readFileSync(`${fixtures}golden/${name}.golden.json`, 'utf8'),
+  ) as Golden;
+  const folder = mkdtempSync(join(tmpdir(), 'knnlm-golden-'));
+  const documents: SourceDocument[] = [];
+  let knnlm: KnnLM;
+
+  beforeAll(async () => {
+    await buildDatastore([`${fixtures}golden/${corpus}.train.jsonl`], {
+      out: join(folder, 'store'),
+      model,
+      window: golden.window,
+      stride: golden.stride,
+      keyDtype: 'fp32',
+    });
+    knnlm = await openKnnLM(join(folder, 'store'));
+    for await (const document of readDocuments([`${fixtures}golden/${corpus}.valid.jsonl`])) {
+      documents.push(document);
+    }
+  }, 120_000);
+
+  afterAll(async () => {
+    await knnlm?.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  it('stores the same documents, starts and values', async () => {
+    const records = [...knnlm.datastore.documents];
+    expect(records.map(({ id }) => id)).toEqual(golden.datastore.documents);
+    expect(records.map(({ start }) => start)).toEqual(golden.datastore.starts);
+    expect(knnlm.datastore.entries).toBe(golden.datastore.entries);
+    expect([...(await knnlm.datastore.valueRange(0, 64))]).toEqual(golden.datastore.values_head);
+  });
+
+  it('stores the same keys', () => {
+    const d = knnlm.datastore.keyDim;
+    const [source] = knnlm.datastore.keySources();
+    const bytes = readFileSync(source!.path);
+    const keys = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+    expectClose(keys.subarray(0, d), golden.datastore.first_key, 1e-4);
+    expectClose(keys.subarray(keys.length - d), golden.datastore.last_key, 1e-4);
+    const checksum = keys.reduce((sum, x) => sum + Math.abs(x), 0);
+    expect(Math.abs(checksum / golden.datastore.key_checksum - 1)).toBeLessThan(1e-5);
+  });
+
+  it('reads the same tokens and finds the same neighbors at the same distances', async () => {
+    for (const [i, row] of golden.documents.entries()) {
+      const { inputs, targets } = await readTokens(documents[i]!.text, knnlm.model);
+      expect(documents[i]!.id).toBe(row.id);
+      expect([...targets.subarray(0, -1)]).toEqual(row.tokens);
+      const [window] = planWindows(inputs.length, golden);
+      const [first] = await knnlm.model.keys([inputs.slice(0, window!.length)]);
+      for (const { target, entries, squared_distances } of row.first_neighbours) {
+        if (target >= window!.length) continue;
+        const d = knnlm.datastore.keyDim;
+        const query = first!.slice(target * d, (target + 1) * d);
+        const { ids, distances } = await knnlm.retriever.retrieve(query, { k: entries.length });
+        expectClose(distances, squared_distances, 1e-3, true);
+        expect(sameUpToTies([...ids], entries, squared_distances)).toBe(true);
+      }
+    }
+  });
+
+  it('gives the same log-probabilities of the model and of every mixture', async () => {
+    for (const key of Object.keys(golden.perplexity)) {
+      const settings = key === 'lm' ? { k: 1, temperature: 1, lambda: 0 } : settingsOf(key);
+      let nll = 0;
+      let count = 0;
+      for (const [i, row] of golden.documents.entries()) {
+        const scored = await scoreDocument(documents[i]!, knnlm.model, knnlm.retriever, {
+          settings,
+          window: golden.window,
+          stride: golden.stride,
+        });
+        expectClose(scored.lm, row.lm, 1e-4);
+        expectClose(scored.mixture, key === 'lm' ? row.lm : row.knn[key]!.mixture, 1e-4);
+        for (const logProb of scored.mixture) nll -= logProb;
+        count += scored.mixture.length;
+      }
+      expect(Math.abs(Math.exp(nll / count) / golden.perplexity[key]! - 1)).toBeLessThan(1e-4);
+    }
+  }, 120_000);
+
+  it('gives the same probabilities of the neighbors alone', async () => {
+    const settings = { k: 1024, temperature: 10 };
+    const row = golden.documents[0]!;
+    const reference = row.knn['k=1024 temperature=10 lambda=0.25']!.knn_probability;
+    const { inputs, targets } = await readTokens(documents[0]!.text, knnlm.model);
+    const [window] = planWindows(inputs.length, golden);
+    const [keys] = await knnlm.model.keys([inputs.slice(0, window!.length)]);
+    const found = await knnlm.retriever.retrieve(keys!, settings);
+    for (let i = 0; i < window!.length; i++) {
+      const p = Math.exp(knnLogProbOf(targets[i]!, neighborRow(found, i), settings.temperature));
+      expect(Math.abs(p - reference[i]!)).toBeLessThan(1e-4);
+    }
+  });
+});
+
+function expectClose(
+  seen: ArrayLike<number>,
+  wanted: ArrayLike<number>,
+  tolerance: number,
+  relative = false,
+): void {
+  expect(seen.length).toBe(wanted.length);
+  let worst = 0;
+  for (let i = 0; i < wanted.length; i++) {
+    if (seen[i] === wanted[i]) continue;
+    const scale = relative ? Math.max(1e-6, Math.abs(wanted[i]!)) : 1;
+    worst = Math.max(worst, Math.abs(seen[i]! - wanted[i]!) / scale);
+  }
+  expect(worst).toBeLessThan(tolerance);
+}
+
+/** Neighbors at (nearly) equal distance may come in any order. */
+function sameUpToTies(seen: number[], wanted: number[], distances: number[]): boolean {
+  return seen.every((id, i) => {
+    const at = wanted.indexOf(id);
+    const distance = distances[at < 0 ? wanted.length - 1 : at]!;
+    return Math.abs(distance - distances[i]!) <= 1e-3 * Math.max(1, distance);
+  });
+}
