@@ -130,6 +130,7 @@ export async function buildDatastore(
       {
         settings,
         inputBytes: estimate.fileBytes,
+        commitMs: request.commitMs,
         onProgress: request.onProgress,
         onSkip,
         signal,

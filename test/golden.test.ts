@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readDocuments } from '../dist/datastore/sources/read-documents.js';
-import { scoreDocument } from '../dist/knnlm/evaluate.js';
-import type { KnnLM } from '../dist/knnlm/knnlm.js';
-import { neighborRow } from '../dist/knnlm/retriever.js';
-import { knnLogProbOf } from '../dist/knnlm/interpolate.js';
-import { readTokens } from '../dist/knnlm/read-tokens.js';
-import { planWindows } from '../dist/knnlm/windows.js';
 import type { SourceDocument } from '../dist/datastore/types.js';
+import { scoreDocument } from '../dist/knnlm/evaluate.js';
+import { knnLogProbOf } from '../dist/knnlm/interpolate.js';
+import type { KnnLM } from '../dist/knnlm/knnlm.js';
+import { readTokens } from '../dist/knnlm/read-tokens.js';
+import { neighborRow } from '../dist/knnlm/retriever.js';
+import { planWindows } from '../dist/knnlm/windows.js';
 import { buildDatastore, openKnnLM } from '../dist/open.js';
 
 const fixtures = fileURLToPath(new URL('./fixtures/', import.meta.url));
@@ -44,7 +44,9 @@ const cases = [
 
 /** `k=8 temperature=1 lambda=0.25` as settings. */
 function settingsOf(name: string): { k: number; temperature: number; lambda: number } {
-  const [k, temperature, lambda] = [...name.matchAll(/=([\d.]+)/g)].map(([, value]) => Number(value));
+  const [k, temperature, lambda] = [...name.matchAll(/=([\d.]+)/g)].map(([, value]) =>
+    Number(value),
+  );
   return { k: k!, temperature: temperature!, lambda: lambda! };
 }
 

@@ -16,16 +16,17 @@ import { planWindows, type Window, type WindowPlan } from './windows.ts';
 
 /** Floats of keys in one group, at most: bounds memory for wide models. */
 const GROUP_KEY_FLOATS = 8_388_608;
-const GROUP_POSITIONS = 32_768;
+const GROUP_POSITIONS = 8_192;
 /** Groups computed or waiting to be written, so that the model never waits for the disk. */
 const GROUPS_AHEAD = 2;
-/** Longest time between acknowledgements: what a crash can cost. */
-const COMMIT_MS = 10_000;
+/** Default time between acknowledgements, in milliseconds: about what a crash can cost. */
+const COMMIT_MS = 5_000;
 
 export interface BuildOptions {
   settings: SettingsRecord;
   /** Bytes of input in all, for progress; 0 when unknown. */
   inputBytes: number;
+  commitMs?: number;
   onProgress?: (progress: Progress) => void;
   onSkip?: (skip: { source: string; reason: string }) => void;
   signal?: AbortSignal;
@@ -76,7 +77,7 @@ export async function buildEntries(
   const writeOldest = async (): Promise<void> => {
     const { group, keys } = ahead.shift()!;
     await writeGroup(group, await keys, writer, counts);
-    if (performance.now() - committed > COMMIT_MS) {
+    if (performance.now() - committed >= (options.commitMs ?? COMMIT_MS)) {
       await writer.commit();
       committed = performance.now();
     }

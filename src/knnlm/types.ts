@@ -170,6 +170,8 @@ export interface BuildRequest {
   keyDtype?: 'fp16' | 'fp32';
   /** Settings written to the store. Default: the paper's. */
   settings?: Partial<RetrievalSettings>;
+  /** Time between acknowledgements, in milliseconds: about what a crash can cost. Default 5,000; 0 acknowledges every batch. */
+  commitMs?: number;
   /** Told once before work begins. */
   onPlan?: (plan: BuildPlan) => void;
   onProgress?: (progress: Progress) => void;

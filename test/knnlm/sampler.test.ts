@@ -71,7 +71,13 @@ describe('Sampler', () => {
   });
 
   it('refuses options outside their range', () => {
-    for (const bad of [{ temperature: -1 }, { topK: 1.5 }, { topP: 0 }, { minP: 2 }, { seed: 0.5 }]) {
+    for (const bad of [
+      { temperature: -1 },
+      { topK: 1.5 },
+      { topP: 0 },
+      { minP: 2 },
+      { seed: 0.5 },
+    ]) {
       expect(() => new Sampler(bad)).toThrow(String(Object.values(bad)[0]));
     }
   });

@@ -3,12 +3,17 @@ import { describe, expect, it } from 'vitest';
 import { defaultWindowPlan, planWindows, windowStart } from '../../dist/knnlm/windows.js';
 
 const plans = fc
-  .record({ window: fc.integer({ min: 2, max: 40 }), part: fc.double({ min: 0, max: 1, noNaN: true }) })
+  .record({
+    window: fc.integer({ min: 2, max: 40 }),
+    part: fc.double({ min: 0, max: 1, noNaN: true }),
+  })
   .map(({ window, part }) => ({ window, stride: Math.max(1, Math.round(window * part)) }));
 
 describe('planWindows', () => {
   it('reads a short document in one window', () => {
-    expect([...planWindows(3, { window: 8, stride: 4 })]).toEqual([{ start: 0, length: 3, seen: 0 }]);
+    expect([...planWindows(3, { window: 8, stride: 4 })]).toEqual([
+      { start: 0, length: 3, seen: 0 },
+    ]);
   });
 
   it('steps by the stride and counts each target in the first window that reaches it', () => {
@@ -38,7 +43,8 @@ describe('planWindows', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 300 }), plans, (positions, plan) => {
         for (const { start, length, seen } of planWindows(positions, plan)) {
-          for (let i = start + seen; i < start + length; i++) expect(windowStart(i, plan)).toBe(start);
+          for (let i = start + seen; i < start + length; i++)
+            expect(windowStart(i, plan)).toBe(start);
         }
       }),
     );
@@ -48,7 +54,10 @@ describe('planWindows', () => {
 it('takes the context of the model, at most 1,024, and half of it by default', () => {
   expect(defaultWindowPlan(512)).toEqual({ window: 512, stride: 256 });
   expect(defaultWindowPlan(8192)).toEqual({ window: 1024, stride: 512 });
-  expect(defaultWindowPlan(512, { window: 256, stride: 128 })).toEqual({ window: 256, stride: 128 });
+  expect(defaultWindowPlan(512, { window: 256, stride: 128 })).toEqual({
+    window: 256,
+    stride: 128,
+  });
 });
 
 it('refuses a window beyond the context and a stride beyond the window', () => {

@@ -1,0 +1,367 @@
+import { createHash } from 'node:crypto';
+import {
+  cpSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readDocuments } from '../../dist/datastore/sources/read-documents.js';
+import type { SourceDocument } from '../../dist/datastore/types.js';
+import type { KnnLM } from '../../dist/knnlm/knnlm.js';
+import { readTokens } from '../../dist/knnlm/read-tokens.js';
+import { SequenceReader } from '../../dist/knnlm/reader.js';
+import type { GeneratedToken, GenerateRequest, Generation } from '../../dist/knnlm/types.js';
+import { planWindows } from '../../dist/knnlm/windows.js';
+import { type BuildDatastoreRequest, buildDatastore, openKnnLM } from '../../dist/open.js';
+
+const fixtures = fileURLToPath(new URL('../fixtures/', import.meta.url));
+const model = `${fixtures}models/stories260K`;
+const train = `${fixtures}golden/tinystories.train.jsonl`;
+const valid = `${fixtures}golden/tinystories.valid.jsonl`;
+const folder = mkdtempSync(join(tmpdir(), 'knnlm-method-'));
+const small: Omit<BuildDatastoreRequest, 'out'> = { model, window: 128, stride: 64 };
+const settings = { k: 64, lambda: 0.3, temperature: 5 };
+
+/** Every file of a store with its content's hash. */
+function bytesOf(store: string): Record<string, string> {
+  const files = readdirSync(store, { recursive: true, encoding: 'utf8' }).sort();
+  return Object.fromEntries(
+    files
+      .filter((name) => statSync(join(store, name)).isFile())
+      .map((name) => [
+        name,
+        createHash('sha256')
+          .update(readFileSync(join(store, name)))
+          .digest('hex'),
+      ]),
+  );
+}
+
+async function all(
+  generator: AsyncGenerator<GeneratedToken, Generation>,
+): Promise<{ yielded: GeneratedToken[]; result: Generation }> {
+  const yielded: GeneratedToken[] = [];
+  for (;;) {
+    const { done, value } = await generator.next();
+    if (done) return { yielded, result: value };
+    yielded.push(value);
+  }
+}
+
+let knnlm: KnnLM;
+const documents: SourceDocument[] = [];
+const store = join(folder, 'store');
+
+beforeAll(async () => {
+  await buildDatastore([train], { ...small, out: store, settings });
+  knnlm = await openKnnLM(store);
+  for await (const document of readDocuments([valid])) documents.push(document);
+}, 120_000);
+
+afterAll(async () => {
+  await knnlm?.close();
+  rmSync(folder, { recursive: true });
+});
+
+describe('buildDatastore', () => {
+  it('writes the same bytes in one go and after being stopped at every acknowledgement', async () => {
+    const out = join(folder, 'stopped');
+    let stops = 0;
+    for (let left = true; left; ) {
+      const stop = new AbortController();
+      let progress = 0;
+      try {
+        await buildDatastore([train], {
+          ...small,
+          out,
+          settings,
+          commitMs: 0,
+          signal: stop.signal,
+          onProgress: () => ++progress === 2 && stop.abort(),
+        });
+        left = false;
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'ABORTED' });
+        stops++;
+      }
+    }
+    expect(stops).toBeGreaterThan(1);
+    expect(bytesOf(out)).toEqual(bytesOf(store));
+  }, 120_000);
+
+  it('tells what it will cost before it begins', async () => {
+    let plan:
+      | { entries: number; diskBytes: number; freeDiskBytes: number; seconds: number }
+      | undefined;
+    const out = join(folder, 'planned');
+    const built = await buildDatastore([train], { ...small, out, onPlan: (told) => (plan = told) });
+    expect(Math.abs(plan!.entries / built.entries - 1)).toBeLessThan(0.1);
+    expect(Math.abs(plan!.diskBytes / built.bytes - 1)).toBeLessThan(0.1);
+    expect(plan!.seconds).toBeGreaterThan(0);
+  });
+
+  it('skips documents whose text is already there', async () => {
+    const skips: string[] = [];
+    const built = await buildDatastore([train, valid, train], {
+      ...small,
+      out: join(folder, 'twice'),
+      onSkip: ({ reason }) => skips.push(reason),
+    });
+    expect(built.documents).toBe(46);
+    expect(built.skipped).toBe(skips.length);
+    expect(skips.length).toBe(40);
+  });
+
+  it('refuses to write over a finished store', async () => {
+    await expect(buildDatastore([train], { ...small, out: store })).rejects.toMatchObject({
+      code: 'STORE_EXISTS',
+    });
+  });
+
+  it('refuses to go on with another model, window or key', async () => {
+    const out = join(folder, 'half');
+    const stop = new AbortController();
+    const half = buildDatastore([train], {
+      ...small,
+      out,
+      commitMs: 0,
+      signal: stop.signal,
+      onProgress: () => stop.abort(),
+    });
+    await expect(half).rejects.toMatchObject({ code: 'ABORTED' });
+    await expect(buildDatastore([train], { ...small, out, window: 256 })).rejects.toThrow(/window/);
+    await expect(buildDatastore([train], { ...small, out, key: 'output' })).rejects.toMatchObject({
+      code: 'MODEL_MISMATCH',
+    });
+    await expect(buildDatastore([train], { out, window: 128, stride: 64 })).rejects.toMatchObject({
+      code: 'MODEL_MISMATCH',
+    });
+  });
+});
+
+describe('openKnnLM', () => {
+  it('refuses a store of another model, naming what differs', async () => {
+    await expect(openKnnLM(store, { model: 'wiki-mini' })).rejects.toMatchObject({
+      code: 'MODEL_MISMATCH',
+    });
+  });
+
+  it('refuses a truncated segment and loses nothing', async () => {
+    const broken = join(folder, 'broken');
+    cpSync(store, broken, { recursive: true });
+    const name = readdirSync(broken, { recursive: true, encoding: 'utf8' }).find(
+      (file) => /keys/.test(file) && file.endsWith('f16'),
+    )!;
+    truncateSync(join(broken, name), statSync(join(broken, name)).size - 2);
+    const before = bytesOf(broken);
+    await expect(openKnnLM(broken)).rejects.toMatchObject({ code: 'STORE_CORRUPT' });
+    expect(bytesOf(broken)).toEqual(before);
+  });
+
+  it('says so when there is no store', async () => {
+    await expect(openKnnLM(join(folder, 'nowhere'))).rejects.toMatchObject({
+      code: 'STORE_NOT_FOUND',
+    });
+  });
+});
+
+describe('evaluate', () => {
+  it('reports the model alone and the mixture, every target once', async () => {
+    const result = await knnlm.evaluate(documents);
+    const tokens = documents.reduce(
+      (sum, { text }) => sum + knnlm.model.tokenizer.encode(text).length + 1,
+      0,
+    );
+    expect(result.tokens).toBe(tokens);
+    expect(result.bytes).toBe(
+      documents.reduce((sum, { text }) => sum + Buffer.byteLength(text), 0),
+    );
+    expect(result.lm.perplexity).toBeCloseTo(Math.exp(result.lm.nll / tokens), 10);
+    expect(result.knnlm.bitsPerByte).toBeCloseTo(result.knnlm.nll / Math.LN2 / result.bytes, 10);
+    expect(result.helped + result.hurt).toBeLessThanOrEqual(1);
+    expect(result.interval.lm[0]).toBeLessThan(result.lm.perplexity);
+    expect(result.interval.lm[1]).toBeGreaterThan(result.lm.perplexity);
+    expect(result.settings).toEqual(settings);
+  });
+
+  it('gives the model alone, exactly, when lambda is 0', async () => {
+    const result = await knnlm.evaluate(documents, { lambda: 0 });
+    expect(result.knnlm).toEqual(result.lm);
+    expect(result.helped).toBe(0);
+    expect(result.hurt).toBe(0);
+  });
+
+  it('makes stored text almost certain, unless its document is excluded', async () => {
+    const stored: SourceDocument[] = [];
+    for await (const document of readDocuments([train])) if (stored.push(document) === 2) break;
+    const sharp = { k: 8, lambda: 0.9, temperature: 0.1 };
+    const known = await knnlm.evaluate(stored, sharp);
+    const excluded = await knnlm.evaluate(stored, {
+      ...sharp,
+      excludeDocuments: stored.map(({ id }) => id),
+    });
+    expect(known.knnlm.perplexity).toBeLessThan(1.3);
+    expect(excluded.knnlm.perplexity).toBeGreaterThan(known.lm.perplexity);
+  });
+
+  it('stops after the number of targets asked for', async () => {
+    const result = await knnlm.evaluate(documents, { maxTokens: 500 });
+    expect(result.tokens).toBe(500);
+    expect(result.bytes).toBeLessThan(
+      documents.slice(0, 2).reduce((sum, { text }) => sum + text.length, 0),
+    );
+  });
+
+  it('takes a k beyond the number of entries', async () => {
+    const result = await knnlm.evaluate(documents.slice(0, 1), { k: 1_000_000, maxTokens: 40 });
+    expect(result.knnlm.perplexity).toBeGreaterThan(1);
+  });
+
+  it('refuses to evaluate nothing, and a document that is not stored', async () => {
+    await expect(knnlm.evaluate([])).rejects.toMatchObject({ code: 'NO_DOCUMENTS' });
+    expect(() => knnlm.evaluate(documents, { excludeDocuments: ['nope'] })).toThrow(/nope/);
+  });
+});
+
+describe('generate', () => {
+  const run = (prompt: string, request: GenerateRequest = {}): ReturnType<typeof all> =>
+    all(knnlm.generate(prompt, { maxTokens: 40, ...request }));
+
+  it('continues as the model does when lambda is 0', async () => {
+    const { result } = await run('', { knn: { lambda: 0 } });
+    expect(result.text).toMatch(
+      /^\s?Once upon a time, there was a little girl named Lily\. She loved to play outside/,
+    );
+    expect(result.tokens.every(({ neighbors }) => neighbors.length === 0)).toBe(true);
+  });
+
+  it('returns what it yielded, and pieces that join to the text', async () => {
+    const { yielded, result } = await run('The cat');
+    expect(yielded).toEqual(result.tokens);
+    expect(result.text).toBe(yielded.map(({ text }) => text).join(''));
+    expect(result.finishReason).toBe('length');
+  });
+
+  it('traces each token to stored contexts, with the mixture they make', async () => {
+    const { result } = await run('Lily went to the', { neighbors: 3 });
+    for (const { p, pLm, pKnn, neighbors, id } of result.tokens) {
+      expect(p).toBeCloseTo(settings.lambda * pKnn + (1 - settings.lambda) * pLm, 5);
+      expect(neighbors.length).toBe(3);
+      for (const { entry, document, position, weight, targetId } of neighbors) {
+        const record = knnlm.datastore.documents.find(document)!;
+        expect(record.start + position).toBe(entry);
+        expect(weight).toBeGreaterThanOrEqual(0);
+        expect(await knnlm.datastore.valueRange(entry, entry + 1)).toEqual(
+          Uint32Array.of(targetId),
+        );
+      }
+      if (pKnn > 0) expect(neighbors.some(({ targetId }) => targetId === id)).toBe(true);
+    }
+  });
+
+  it('recites a stored document from its beginning when memory alone speaks', async () => {
+    const record = [...knnlm.datastore.documents][0]!;
+    const tokens = await knnlm.datastore.valueRange(record.start, record.start + 60);
+    const prompt = knnlm.model.tokenizer.decode(tokens.subarray(0, 20));
+    const { result } = await run(prompt, { knn: { k: 1, lambda: 1, temperature: 1 } });
+    expect(result.tokens.map(({ id }) => id)).toEqual([...tokens.subarray(20)]);
+    expect(result.tokens.at(-1)!.neighbors[0]!.document).toBe(record.id);
+  });
+
+  it('goes on past the window', async () => {
+    const { result } = await run('Once upon a time', {
+      maxTokens: 300,
+      temperature: 1,
+      seed: 3,
+      stop: [],
+    });
+    expect(result.tokens.length).toBeGreaterThan(60);
+    const { result: again } = await run('Once upon a time', {
+      maxTokens: 300,
+      temperature: 1,
+      seed: 3,
+    });
+    expect(again.text).toBe(result.text);
+  });
+
+  it('stops before a stop string', async () => {
+    const { result: whole } = await run('Once upon a time');
+    const stop = whole.text.slice(10, 16);
+    const { result } = await run('Once upon a time', { stop: [stop] });
+    expect(result.text).toBe(whole.text.slice(0, whole.text.indexOf(stop)));
+    expect(result.finishReason).toBe('stop');
+  });
+
+  it('gives nothing for zero tokens and refuses fewer', async () => {
+    expect((await run('The', { maxTokens: 0 })).result).toMatchObject({ text: '', tokens: [] });
+    await expect(run('The', { maxTokens: -1 })).rejects.toThrow('not -1');
+  });
+
+  it('never retrieves an excluded document', async () => {
+    const { result } = await run('Once upon a time');
+    const blamed = result.tokens[5]!.neighbors[0]!.document;
+    const { result: without } = await run('Once upon a time', { excludeDocuments: [blamed] });
+    expect(
+      without.tokens
+        .flatMap(({ neighbors }) => neighbors)
+        .some(({ document }) => document === blamed),
+    ).toBe(false);
+  });
+
+  it('stops when told to', async () => {
+    const stop = new AbortController();
+    stop.abort();
+    await expect(run('The', { signal: stop.signal })).rejects.toMatchObject({ code: 'ABORTED' });
+  });
+});
+
+describe('search', () => {
+  it('finds a stored context first, with its document, target and text', async () => {
+    const record = [...knnlm.datastore.documents][3]!;
+    const tokens = await knnlm.datastore.valueRange(record.start, record.start + 30);
+    const context = knnlm.model.tokenizer.decode(tokens.subarray(0, 20));
+    const { neighbors, candidates, query } = await knnlm.search(context, { show: 5 });
+    expect(query).toBe(context);
+    expect(neighbors.length).toBe(5);
+    expect(neighbors[0]).toMatchObject({ document: record.id, position: 20, targetId: tokens[20] });
+    expect(neighbors[0]!.distance).toBeLessThan(1e-2);
+    expect(context.endsWith(neighbors[0]!.before.slice(-10))).toBe(true);
+    expect(candidates[0]!.id).toBe(tokens[20]);
+    expect(candidates[0]!.p).toBeGreaterThanOrEqual(candidates[1]!.p);
+  });
+
+  it('shows neighbors when lambda is 0, with the model alone deciding', async () => {
+    const { neighbors, candidates } = await knnlm.search('The dog', { lambda: 0 });
+    expect(neighbors.length).toBe(10);
+    expect(candidates[0]!.p).toBeCloseTo(candidates[0]!.pLm, 6);
+  });
+});
+
+it('reads a growing sequence into the keys of a full pass, past the window too', async () => {
+  const { inputs } = await readTokens(documents.map(({ text }) => text).join('\n'), knnlm.model);
+  const plan = { window: 128, stride: 64 };
+  const text = inputs.slice(0, 300);
+  const reader = await SequenceReader.open(knnlm.model, plan);
+  const d = knnlm.datastore.keyDim;
+  const windows = [...planWindows(text.length, plan)];
+  const full = await knnlm.model.keys(
+    windows.map(({ start, length }) => text.slice(start, start + length)),
+  );
+  let worst = 0;
+  for (let i = 0; i < text.length; i++) {
+    const { key } = await reader.read([text[i]!]);
+    const at = windows.findIndex(({ start, length }) => i < start + length);
+    const row = i - windows[at]!.start;
+    for (let j = 0; j < d; j++)
+      worst = Math.max(worst, Math.abs(key[j]! - full[at]![row * d + j]!));
+  }
+  await reader.close();
+  expect(worst).toBeLessThan(1e-4);
+});
