@@ -53,7 +53,7 @@ describe.each(names)('%s', (name) => {
       dtype: 'fp32',
       dynamicInt8: false,
       layers: 2,
-      hiddenWidth: truth.keys['output']![0]!.length,
+      hiddenWidth: truth.keys.output![0]!.length,
       logits: { name: 'logits', vocabSize: 100 },
       lastPositionOnly: false,
       logitsToKeepInput: undefined,

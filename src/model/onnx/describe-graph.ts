@@ -85,7 +85,7 @@ function structureOf(flow: Dataflow, logits: ValueInfo): Structure {
   const head = findHead(flow, trunk, logits.name);
   return {
     layers: findSublayers(flow, trunk.segments).filter((part) => part.hasAttention).length,
-    hiddenWidth: head && flow.widthOf(head.hidden),
+    hiddenWidth: head?.width,
     vocabSize: vocabSize ?? head?.vocabSize,
     lastPositionOnly: lastPositionOnly || head?.selection === 'fixed',
   };

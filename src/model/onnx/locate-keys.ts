@@ -18,6 +18,7 @@ import { Trunk } from './trunk.ts';
 
 export type KeyLocation =
   | {
+      /** A tensor's name, or a sum of several written `a + b`: what `PatchOptions.expose` takes. */
       tensor: string;
       elementType: ElementType | undefined;
       /** d, where the graph tells. */
@@ -80,12 +81,12 @@ export function locateKeys(graph: OnnxGraph): KeyLocations {
 }
 
 function obstacleTo(flow: Dataflow, logits: string): string | undefined {
-  if (flow.root === undefined) return 'no embedding of input_ids was found';
   const maker = flow.producerOf(logits);
-  if (!maker || !flow.activations.has(logits)) return 'the logits do not depend on the embedding';
-  if (maker.subgraphs.length > 0) {
-    return `the whole decoder lies inside a ${maker.op} node (a merged export)`;
+  if (maker && maker.subgraphs.length > 0) {
+    return `the whole decoder lies inside a node with graphs of its own (${maker.op}), a merged export`;
   }
+  if (flow.root === undefined) return 'no embedding of input_ids was found';
+  if (!maker || !flow.activations.has(logits)) return 'the logits do not depend on the embedding';
   return undefined;
 }
 

@@ -26,6 +26,8 @@ export function findLogits(graph: OnnxGraph): ValueInfo {
 export interface Head {
   /** The product with the vocabulary's weights: index of its node. */
   node: number;
+  /** d, where the graph tells. */
+  width: number | undefined;
   /** What it reads, before any selection of positions: the model's output at every position. */
   hidden: string;
   /** Rows of its weights: V. */
@@ -41,19 +43,24 @@ export function findHead(flow: Dataflow, trunk: Trunk, logits: string): Head | u
     const input = flow.weightProductInput(nodes[node]!);
     if (input === undefined) continue;
     const weight = factorsOf(nodes[node]!)!.find((name) => name !== input)!;
-    return { node, vocabSize: vocabularyOf(flow, node, weight), ...beforeSelection(flow, input) };
+    const width = flow.widthOf(input);
+    const vocabSize = vocabularyOf(flow, node, weight, width);
+    return { node, vocabSize, width, ...beforeSelection(flow, input) };
   }
   return undefined;
 }
 
-function vocabularyOf(flow: Dataflow, node: number, weight: string): number | undefined {
+function vocabularyOf(
+  flow: Dataflow,
+  node: number,
+  weight: string,
+  width: number | undefined,
+): number | undefined {
   const stated = flow.graph.nodes[node]!.attributes.get('N');
   if (typeof stated === 'number') return stated;
   const dims = flow.constantShape(weight);
-  if (dims?.length !== 2) return undefined;
-  const input = flow.widthOf(flow.weightProductInput(flow.graph.nodes[node]!)!);
-  // Square weights aside, the vocabulary is the side that is not the input's width.
-  return dims[0] === input ? dims[1] : dims[0];
+  // The vocabulary is the side that is not the input's width.
+  return dims?.length === 2 ? dims[dims[0] === width ? 1 : 0] : undefined;
 }
 
 /** Back over selections of positions (last token only, num_logits_to_keep) and factors by a number. */
