@@ -44,6 +44,7 @@ export interface ChosenGraph extends InspectedGraph {
   hasCache: boolean;
   keys: Record<KeyName, KeyLocation>;
   keyTensor: string | undefined;
+  /** Undefined for a tensor of the user's own whose width the file does not state. */
   keyDim: number | undefined;
   warnings: string[];
   /** sha256, see `fingerprint.ts`. */
@@ -133,13 +134,27 @@ function chooseGraph(
     hasCache: description.cache.length > 0,
     keys: located.keys,
     keyTensor,
-    keyDim: known?.tensor === undefined ? undefined : (known.width ?? description.hiddenWidth),
+    keyDim: widthOf(
+      graph,
+      keyTensor,
+      known?.tensor ? (known.width ?? description.hiddenWidth) : undefined,
+    ),
     warnings: located.warnings,
     weights: weightsFingerprint([
       graph.path,
       ...graph.externalFiles.map((file) => join(folder, file)),
     ]),
   };
+}
+
+/** Width of the key: as located, else as the file states it for a tensor of the user's own, which it seldom does. */
+function widthOf(
+  graph: OnnxGraph,
+  tensor: string | undefined,
+  located: number | undefined,
+): number | undefined {
+  const stated = tensor === undefined ? undefined : graph.valueInfo.get(tensor)?.shape?.at(-1);
+  return located ?? (typeof stated === 'number' ? stated : undefined);
 }
 
 function requireTensor(graph: OnnxGraph, tensor: string, keys: ChosenGraph['keys']): void {

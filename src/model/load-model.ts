@@ -9,6 +9,7 @@ import { listGraphs, readModelJson } from './model-files.ts';
 import { ModelWorkerClient } from './model-worker-client.ts';
 import { OrtLanguageModel } from './ort-language-model.ts';
 import { resolveModel } from './resolve-model.ts';
+import type { RuntimePlan } from './worker-protocol.ts';
 
 /**
  * Errors: `MODEL_NOT_FOUND`, `MODEL_INVALID` (files missing or broken), `MODEL_UNSUPPORTED` (not a causal model that gives
@@ -29,20 +30,33 @@ export async function loadModel(
   const chosen = inspection.chosen!;
   const facts = readModelFacts(nameOrFolder, json, request, chosen);
   const { info } = facts;
+  const plan = { ...facts.plan };
+  if (keyTensor !== undefined && chosen.keyDim === undefined) {
+    plan.keyDim = info.keyDim = await measureKeyDim(plan, info.bos);
+  }
   const { workers, threads, decodeThreads } = poolSize(options, chosen.bytes);
   return new OrtLanguageModel({
     info,
     tokenizer: await createHfTokenizer({ json: json.tokenizer, bos: info.bos, eos: info.eos }),
     workers,
     decodeThreads,
-    plan: { ...facts.plan, threads },
+    plan: { ...plan, threads },
     scoreProblem: chosen.lastPositionOnly
       ? `${join(folder, info.file)} gives logits of the last position only, so text cannot be scored with it. Use an export with all logits.`
       : undefined,
   });
 }
 
-/** Runs one request in a worker of its own. */
+/** Width of a tensor that the graph does not state: reads two tokens, which a tensor that mixes positions gives away. */
+function measureKeyDim(plan: Omit<RuntimePlan, 'threads'>, bos: number): Promise<number> {
+  return withWorker(async (worker) => {
+    await worker.request('open', { ...plan, keyDim: undefined, threads: 1 });
+    const [key] = await worker.request('keys', { windows: [Int32Array.of(bos, bos)] });
+    return key!.length / 2;
+  });
+}
+
+/** Runs requests in a worker of their own. */
 export async function withWorker<Result>(
   run: (worker: ModelWorkerClient) => Promise<Result>,
 ): Promise<Result> {

@@ -28,8 +28,8 @@ export interface OrtLanguageModelOptions {
   scoreProblem: string | undefined;
 }
 
-/** Tokens per batch. Measured (`bench/build/ort-throughput.ts`): more gain nothing, and less balances the workers better. */
-const BATCH_TOKENS = 2048;
+/** Tokens per batch. Measured (`bench/ort-throughput.js`): larger batches leave the caches and cost more per token. */
+const BATCH_TOKENS = 512;
 /** Logits of one scored batch inside onnxruntime, in bytes. */
 const SCORE_LOGITS_BYTES = 256 * 2 ** 20;
 /** Batches handed to a worker at once: one runs while the next waits in its mailbox. */
