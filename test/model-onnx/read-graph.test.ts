@@ -154,9 +154,8 @@ it('refuses every file cut short, in one line', () => {
 
 it('survives any damage: a graph or one clear line, quickly and in little memory', () => {
   const whole = readFileSync(STORIES);
-  // Most bytes are weights, where damage changes nothing; the structure lies before and after them.
-  const weights = 1_045_000;
-  const places = fc.integer({ min: 0, max: whole.length - weights - 1 });
+  // Nodes and the first weights. Most bytes are weights, where damage changes nothing.
+  const places = fc.integer({ min: 0, max: 150_000 });
   const damage = fc.array(fc.tuple(places, fc.integer({ min: 0, max: 255 })), {
     minLength: 1,
     maxLength: 8,
@@ -177,7 +176,7 @@ it('survives any damage: a graph or one clear line, quickly and in little memory
         refused++;
       }
     }),
-    { numRuns: 150 },
+    { numRuns: 100 },
   );
   expect(refused).toBeGreaterThan(20);
 });

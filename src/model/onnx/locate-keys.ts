@@ -56,7 +56,7 @@ export function locateKeys(graph: OnnxGraph): KeyLocations {
     return report(flow, keys as Record<KeyName, Found>, [], false);
   }
   const trunk = new Trunk(flow, logits);
-  const head = findHead(flow, trunk, logits);
+  const head = findHead(flow, trunk);
   const sublayers = findSublayers(flow, trunk.segments).filter(
     // Behind the head there is nothing of a block.
     ({ segment }) => !head || segment.after <= head.node,
@@ -82,11 +82,11 @@ export function locateKeys(graph: OnnxGraph): KeyLocations {
 
 function obstacleTo(flow: Dataflow, logits: string): string | undefined {
   const maker = flow.producerOf(logits);
-  if (maker && maker.subgraphs.length > 0) {
+  if (maker?.subgraphs.length) {
     return `the whole decoder lies inside a node with graphs of its own (${maker.op}), a merged export`;
   }
   if (flow.root === undefined) return 'no embedding of input_ids was found';
-  if (!maker || !flow.activations.has(logits)) return 'the logits do not depend on the embedding';
+  if (!flow.activations.has(logits)) return 'the logits do not depend on the embedding';
   return undefined;
 }
 
