@@ -10,6 +10,7 @@ import { KEY_NAMES, type KeyName } from '../language-model.ts';
 import { Dataflow } from './dataflow.ts';
 import type { ElementType } from './element-types.ts';
 import type { OnnxGraph } from './graph.ts';
+import { pairCache } from './kv-cache-tensors.ts';
 import { findHead, findLogits } from './logits.ts';
 import { disagreements, namedLike } from './name-rules.ts';
 import { findNormInput } from './norm-input.ts';
@@ -135,10 +136,20 @@ function report(
       return [key, { tensor, elementType, width: flow.widthOf(tensor) ?? width }];
     }),
   ) as Record<KeyName, KeyLocation>;
+  const layers = sublayers.filter((sublayer) => sublayer.hasAttention).length;
   return {
     keys,
     parallelResidual,
-    layers: sublayers.filter((sublayer) => sublayer.hasAttention).length,
-    warnings: disagreements(flow, found),
+    layers,
+    warnings: [...disagreements(flow, found), ...layersAgainstCache(flow, layers)],
   };
+}
+
+/** As many attention layers as caches, or the trunk was not what it seemed. */
+function layersAgainstCache({ graph }: Dataflow, layers: number): string[] {
+  const cached = new Set(pairCache(graph).pairs.map((pair) => pair.layer)).size;
+  if (layers === 0 || cached === 0 || layers === cached) return [];
+  return [
+    `${layers} attention layers were found by the graph's shape, but it has caches for ${cached}`,
+  ];
 }
