@@ -9,7 +9,7 @@ import type { NewNode } from '../../dist/model/onnx/encode-nodes.js';
 import { locateKeys } from '../../dist/model/onnx/locate-keys.js';
 import { integerField, messageField, stringField } from '../../dist/model/onnx/protobuf-writer.js';
 import { readGraph } from '../../dist/model/onnx/read-graph.js';
-import { encodeModel, STORIES } from './support.ts';
+import { encodeModel, fixture, STORIES } from './support.ts';
 
 const temporary = mkdtempSync(join(tmpdir(), 'knnlm-read-'));
 afterAll(() => rmSync(temporary, { recursive: true }));
@@ -148,36 +148,41 @@ it('refuses every file cut short, in one line', () => {
       truncateSync(path, length);
       expect(refusal(path).code).toBe('MODEL_INVALID');
     }),
-    { numRuns: 40 },
+    // The last is a cut between two fields: all that is lost is the operator set.
+    { numRuns: 40, examples: [[whole.length - 1], [whole.length - 4]] },
   );
 });
 
-it('survives any damage: a graph or one clear line, quickly and in little memory', () => {
-  const whole = readFileSync(STORIES);
-  // Most bytes are weights, where damage changes nothing; the structure lies before and after them.
-  const weights = 1_045_000;
-  const places = fc.integer({ min: 0, max: whole.length - weights - 1 });
+// A whole small graph, and the nodes and first weights of a real one.
+it.each([
+  ['a tiny decoder', fixture('models/families/llama-dynamo.onnx'), 47_000, 100],
+  ['a real model', STORIES, 150_000, 25],
+])('survives any damage to %s: a graph or one clear line', (_, source, bytes, numRuns) => {
+  const whole = readFileSync(source);
+  const places = fc.integer({ min: 0, max: bytes - 1 });
   const damage = fc.array(fc.tuple(places, fc.integer({ min: 0, max: 255 })), {
     minLength: 1,
     maxLength: 8,
   });
   let refused = 0;
+  const read = (path: string): void => {
+    try {
+      const graph = readGraph(path);
+      describeGraph(graph);
+      locateKeys(graph);
+    } catch (error) {
+      expect(error).toBeInstanceOf(KnnLMError);
+      expect((error as KnnLMError).message).not.toContain('\n');
+      refused++;
+    }
+  };
   fc.assert(
-    fc.property(damage, (bytes) => {
+    fc.property(damage, (changes) => {
       const copy = Buffer.from(whole);
-      for (const [place, value] of bytes) copy[place] = value;
-      const path = write(copy);
-      try {
-        const graph = readGraph(path);
-        describeGraph(graph);
-        locateKeys(graph);
-      } catch (error) {
-        expect(error).toBeInstanceOf(KnnLMError);
-        expect((error as KnnLMError).message).not.toContain('\n');
-        refused++;
-      }
+      for (const [place, value] of changes) copy[place] = value;
+      read(write(copy));
     }),
-    { numRuns: 150 },
+    { numRuns },
   );
-  expect(refused).toBeGreaterThan(20);
+  expect(refused).toBeGreaterThan(numRuns / 10);
 });

@@ -36,18 +36,27 @@ export interface Head {
   selection: 'none' | 'input' | 'fixed';
 }
 
-/** Up the trunk from the logits to the first product with a weight. Undefined when there is none. */
-export function findHead(flow: Dataflow, trunk: Trunk, logits: string): Head | undefined {
-  const { nodes } = flow.graph;
-  for (let node = flow.producer.get(logits)!; node !== ROOT; node = trunk.dominatorOf(node)) {
-    const input = flow.weightProductInput(nodes[node]!);
-    if (input === undefined) continue;
-    const weight = factorsOf(nodes[node]!)!.find((name) => name !== input)!;
-    const width = flow.widthOf(input);
-    const vocabSize = vocabularyOf(flow, node, weight, width);
-    return { node, vocabSize, width, ...beforeSelection(flow, input) };
+/**
+ * Up the trunk from the logits to the first product with a weight. It may lie beside the trunk: dynamic quantization hands
+ * the scale on past it. Undefined when there is none before the last block.
+ */
+export function findHead(flow: Dataflow, trunk: Trunk): Head | undefined {
+  for (let node = trunk.last; node !== ROOT; node = trunk.dominatorOf(node)) {
+    const stretch = [node, ...trunk.between(trunk.dominatorOf(node), node)];
+    const products = stretch.filter((i) => flow.weightProductInput(flow.graph.nodes[i]!));
+    if (products.length === 1) return headAt(flow, products[0]!);
+    if (products.length > 1) return undefined;
   }
   return undefined;
+}
+
+function headAt(flow: Dataflow, node: number): Head {
+  const product = flow.graph.nodes[node]!;
+  const input = flow.weightProductInput(product)!;
+  const weight = factorsOf(product)!.find((name) => name !== input)!;
+  const width = flow.widthOf(input);
+  const vocabSize = vocabularyOf(flow, node, weight, width);
+  return { node, vocabSize, width, ...beforeSelection(flow, input) };
 }
 
 function vocabularyOf(
