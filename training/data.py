@@ -28,13 +28,13 @@ TEXT = (".jsonl", ".txt", ".md")
 
 
 def text_files(paths: list[Path]) -> list[Path]:
-    """The .jsonl, .txt and .md files, also gzipped, among the paths and in the folders beneath them."""
+    """The files named, and the .jsonl, .txt and .md files, also gzipped, in the folders named."""
     found = []
     for path in paths:
         if not path.exists():
             raise RecipeError(f"There is no file or folder {path}. Name text that exists.")
-        inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        found += [p for p in inside if p.name.removesuffix(".gz").endswith(TEXT)]
+        inside = [p for p in path.rglob("*") if p.is_file() and p.name.removesuffix(".gz").endswith(TEXT)]
+        found += sorted(inside) if path.is_dir() else [path]
     if not found:
         raise RecipeError(f"No .jsonl, .txt or .md file (or .gz of one) in {', '.join(map(str, paths))}. Name others.")
     return found

@@ -45,7 +45,7 @@ PRESETS = {
             vocab_size=1024, hidden_size=128, intermediate_size=352, num_hidden_layers=2,
             num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=128,
         ),
-        tokens=1_000_000, tokens_per_step=4_096, short_window=64, long_from=0.88,
+        tokens=300_000, tokens_per_step=4_096, short_window=64, long_from=0.88,
         warmup_steps=10, constant_until=0.5, final_rate=0.03,
     ),
 }

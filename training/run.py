@@ -29,7 +29,7 @@ from export import export
 from model import LanguageModel, ModelConfig
 from parity import check_parity, compare_interface
 from presets import PRESETS, Preset
-from tokenizer import load_tokenizer, save_tokenizer, train_tokenizer
+from tokenizer import END_OF_TEXT, load_tokenizer, save_tokenizer, train_tokenizer
 from train import Run, train
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -69,21 +69,31 @@ def main() -> None:
 
 def start(args: argparse.Namespace, preset: Preset, text: list[Path], valid: list[Path] | None,
           work: Path) -> tuple[Tokenizer, LanguageModel]:
-    """A tokenizer and a model: another folder's with --init-from, the interrupted run's with --resume, else new ones."""
+    """A tokenizer and a model: another folder's with --init-from, the interrupted run's tokenizer with --resume, else new ones."""
     if args.init_from:
         model, tokenizer = LanguageModel.load(args.init_from), load_tokenizer(args.init_from)
         if tokenizer.get_vocab_size() > model.config.vocab_size:
             raise RecipeError(f"{args.init_from} has {tokenizer.get_vocab_size()} tokens, but its model knows {model.config.vocab_size}. Name a folder whose files belong together.")
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            if (args.init_from / name).is_file():
-                shutil.copyfile(args.init_from / name, args.out / name)
+        copy_tokenizer(args.init_from, args.out)
         return tokenizer, model
+    if args.tokenizer_from:
+        tokenizer = load_tokenizer(args.tokenizer_from)
+        copy_tokenizer(args.tokenizer_from, args.out)
+        if tokenizer.token_to_id(END_OF_TEXT) != preset.model.bos_token_id:
+            raise RecipeError(f"The tokenizer of {args.tokenizer_from} has no {END_OF_TEXT} as token 0. Name a tokenizer this recipe made.")
+        return tokenizer, LanguageModel(replace(preset.model, vocab_size=tokenizer.get_vocab_size()))
     if args.resume and (args.out / "tokenizer.json").is_file():
         return load_tokenizer(args.out), LanguageModel(preset.model)
     say(f"training a tokenizer of {preset.model.vocab_size:,}")
     tokenizer = train_tokenizer(sample(text, valid, args.tokenizer_megabytes), preset.model.vocab_size)
     save_tokenizer(tokenizer, args.out, preset.model.max_position_embeddings)
     return tokenizer, LanguageModel(preset.model)
+
+
+def copy_tokenizer(source: Path, out: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, out / name)
 
 
 def sample(text: list[Path], valid: list[Path] | None, megabytes: float):
@@ -155,15 +165,16 @@ def check_data(data: dict) -> None:
 
 
 def smoke_text() -> list[Path]:
-    """The demo's documents, or, in a checkout without them, the repository's own prose."""
+    """The demo's documents, or, in a checkout without them, the repository's own prose and code."""
     demo = sorted((REPOSITORY / "demo").glob("*.jsonl*"))
-    return demo or [p for p in (REPOSITORY / "README.md", REPOSITORY / "docs", REPOSITORY / "training") if p.exists()]
+    kinds = ("LICENSE", "*.md", "docs/**/*.md", "src/**/*.ts", "training/*.md", "training/*.py")
+    return demo or [path for kind in kinds for path in sorted(REPOSITORY.glob(kind))]
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Trains a base model for knnlm, from raw text to a checked ONNX folder.")
     add = parser.add_argument
-    add("--text", type=Path, nargs="+", help=".jsonl, .txt or .md files, also .gz, or folders of them")
+    add("--text", type=Path, nargs="+", help=".jsonl or plain text files, also .gz, or folders of .jsonl, .txt, .md")
     add("--out", type=Path, help="folder of the model")
     add("--preset", choices=list(PRESETS), default="wiki-mini", help="size and schedule (default: wiki-mini)")
     add("--valid", type=Path, nargs="+", help="held-out text (default: every 64th document)")
@@ -172,6 +183,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--vocab", type=int, help="tokens in the vocabulary (default: the preset's)")
     add("--seed", type=int, help="seed of weights and order (default: the preset's)")
     add("--init-from", type=Path, help="continue from a folder with config.json, tokenizer.json, model.safetensors")
+    add("--tokenizer-from", type=Path, metavar="FOLDER", help="use this model's tokenizer instead of training one")
     add("--resume", action="store_true", help="go on from the last checkpoint of the same command")
     add("--stop-after", type=int, metavar="STEPS", help="leave a checkpoint and stop after this many steps")
     add("--tokenizer-megabytes", type=float, default=300, help="text the tokenizer is trained on (default: 300)")
@@ -185,7 +197,7 @@ def parse_arguments() -> argparse.Namespace:
     if args.smoke:
         args.preset = "smoke"
         args.text = args.text or smoke_text()
-        args.out = args.out or REPOSITORY / "models" / "smoke"
+        args.out = args.out or Path(__file__).resolve().parent / "out" / "smoke"
     for name in ("text", "out"):
         if not getattr(args, name):
             parser.error(f"--{name} is missing; or try --smoke")
