@@ -1,0 +1,155 @@
+/**
+ * Looking at the graphs of a model folder: which can be used, which tensor is the key, and the weights' fingerprint.
+ * Synchronous file reading, some 100 ms for the graph of a large model: runs in a worker.
+ */
+import { dirname, join } from 'node:path';
+import { KnnLMError } from '../errors.ts';
+import { weightsFingerprint } from './fingerprint.ts';
+import type { KeyName, ModelDtype } from './language-model.ts';
+import type { GraphFile } from './model-files.ts';
+import { describeGraph } from './onnx/describe-graph.ts';
+import type { OnnxGraph } from './onnx/graph.ts';
+import { type KeyLocation, locateKeys } from './onnx/locate-keys.ts';
+import { readGraph } from './onnx/read-graph.ts';
+
+export interface InspectRequest {
+  folder: string;
+  graphs: readonly GraphFile[];
+  dtype: ModelDtype | undefined;
+  key: KeyName;
+  /** A tensor of the user's own instead of `key`. */
+  keyTensor: string | undefined;
+  /** True: look at every graph and throw for none. False: throw unless one can be used. */
+  describeAll: boolean;
+}
+
+/** One graph of the folder, as `knnlm model` prints it. */
+export interface InspectedGraph {
+  file: string;
+  dtype: ModelDtype;
+  /** Why it cannot be used; empty when it can. */
+  problems: string[];
+  /** Bytes of the graph file; its external data come on top. */
+  bytes: number;
+  externalFiles: readonly string[];
+}
+
+export interface ChosenGraph extends InspectedGraph {
+  layers: number;
+  vocabSize: number | undefined;
+  hiddenWidth: number | undefined;
+  logitsTensor: string;
+  lastPositionOnly: boolean;
+  hasCache: boolean;
+  keys: Record<KeyName, KeyLocation>;
+  keyTensor: string | undefined;
+  keyDim: number | undefined;
+  warnings: string[];
+  /** sha256, see `fingerprint.ts`. */
+  weights: string;
+}
+
+export interface Inspection {
+  graphs: InspectedGraph[];
+  /** The graph that will run; undefined when none can. */
+  chosen: ChosenGraph | undefined;
+}
+
+export function inspectModel(request: InspectRequest): Inspection {
+  const candidates = candidatesFor(request);
+  const graphs: InspectedGraph[] = [];
+  let chosen: ChosenGraph | undefined;
+  for (const candidate of candidates) {
+    if (chosen !== undefined && !request.describeAll) break;
+    const { inspected, graph } = inspectGraph(request.folder, candidate);
+    graphs.push(inspected);
+    if (graph === undefined || chosen !== undefined || inspected.problems.length > 0) continue;
+    if (request.dtype === undefined || inspected.dtype === request.dtype) {
+      chosen = chooseGraph(request, inspected, graph);
+    }
+  }
+  if (chosen === undefined && !request.describeAll) throw noUsableGraph(request, graphs);
+  return { graphs, chosen };
+}
+
+/** With a dtype: graphs that say so by name first, then all others, whose content may still be of it (genai's model.onnx). */
+function candidatesFor({ graphs, dtype }: InspectRequest): readonly GraphFile[] {
+  if (dtype === undefined) return graphs;
+  return [...graphs.filter((g) => g.dtype === dtype), ...graphs.filter((g) => g.dtype !== dtype)];
+}
+
+function inspectGraph(
+  folder: string,
+  { file, dtype }: GraphFile,
+): { inspected: InspectedGraph; graph: OnnxGraph | undefined } {
+  try {
+    const graph = readGraph(join(folder, file));
+    const description = describeGraph(graph);
+    const { fileBytes: bytes, externalFiles } = graph;
+    const problems = description.problems;
+    return { inspected: { file, dtype: description.dtype, problems, bytes, externalFiles }, graph };
+  } catch (error) {
+    if (!(error instanceof KnnLMError)) throw error;
+    const inspected = { file, dtype, problems: [error.message], bytes: 0, externalFiles: [] };
+    return { inspected, graph: undefined };
+  }
+}
+
+function chooseGraph(
+  request: InspectRequest,
+  inspected: InspectedGraph,
+  graph: OnnxGraph,
+): ChosenGraph {
+  const description = describeGraph(graph);
+  const located = locateKeys(graph);
+  const keyTensor = request.keyTensor ?? located.keys[request.key].tensor;
+  const known = Object.values(located.keys).find((key) => key.tensor === keyTensor);
+  if (request.keyTensor !== undefined && known === undefined) {
+    requireTensor(graph, request.keyTensor, located.keys);
+  }
+  const folder = dirname(graph.path);
+  return {
+    ...inspected,
+    layers: description.layers,
+    vocabSize: description.logits.vocabSize,
+    hiddenWidth: description.hiddenWidth,
+    logitsTensor: description.logits.name,
+    lastPositionOnly: description.lastPositionOnly,
+    hasCache: description.cache.length > 0,
+    keys: located.keys,
+    keyTensor,
+    keyDim: known?.tensor === undefined ? undefined : (known.width ?? description.hiddenWidth),
+    warnings: located.warnings,
+    weights: weightsFingerprint([
+      graph.path,
+      ...graph.externalFiles.map((file) => join(folder, file)),
+    ]),
+  };
+}
+
+function requireTensor(graph: OnnxGraph, tensor: string, keys: ChosenGraph['keys']): void {
+  if (graph.nodes.some((node) => node.outputs.includes(tensor))) return;
+  const examples = Object.values(keys).flatMap((key) => key.tensor ?? key.candidates);
+  throw new KnnLMError(
+    'MODEL_INVALID',
+    `The graph ${graph.path} has no tensor ${JSON.stringify(tensor)}. Tensors that serve as keys: ${examples.slice(0, 6).join(', ')}.`,
+  );
+}
+
+function noUsableGraph(request: InspectRequest, graphs: readonly InspectedGraph[]): KnnLMError {
+  const { folder, dtype } = request;
+  const usable = graphs.filter((graph) => graph.problems.length === 0);
+  const ofDtype = graphs.find((graph) => graph.dtype === dtype);
+  if (dtype !== undefined && ofDtype === undefined) {
+    const offered = [...new Set(usable.map((graph) => graph.dtype))].join(', ') || 'none';
+    return new KnnLMError(
+      'MODEL_UNSUPPORTED',
+      `${folder} has no ${dtype} graph. Usable dtypes there: ${offered}.`,
+    );
+  }
+  const refused = ofDtype ?? graphs[0]!;
+  return new KnnLMError(
+    'MODEL_UNSUPPORTED',
+    `${join(folder, refused.file)} cannot be used: ${refused.problems.join(' ')}`,
+  );
+}
