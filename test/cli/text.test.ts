@@ -80,8 +80,9 @@ describe('numbers', () => {
       '3 min 05 s',
       '2 h 11 min',
     ]);
-    expect([0, 2.4e-7, 0.00123, 0.0456, 0.5].map(probability)).toEqual([
+    expect([0, 1e-40, 2.4e-7, 0.00123, 0.0456, 0.5].map(probability)).toEqual([
       '0',
+      '<1e-9',
       '2e-7',
       '0.0012',
       '0.046',

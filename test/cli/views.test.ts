@@ -116,7 +116,7 @@ The patient↵was given [?]
 next token   mixture     model    memory
 " a"            0.50      0.10      0.90  ━━━━━━━━━━━━
 
-nearest 1 of 8 stored contexts (k 8, λ 0.5, T 1)
+the 1 nearest stored contexts (k 8, λ 0.5, T 1)
   1  a␛[31m.txt at 1,234 · distance 12.35 · weight 0.050
      which is why the client is given [a] daily dose of it`);
 });

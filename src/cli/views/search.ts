@@ -17,7 +17,7 @@ export function searchText(result: SearchResult, colors: Colors, columns: number
     candidateTable(result.candidates, colors),
     '',
     colors.dim(
-      `nearest ${count(neighbors.length)} of ${count(settings.k)} stored contexts (${settingsText(settings)})`,
+      `the ${count(neighbors.length)} nearest stored contexts (${settingsText(settings)})`,
     ),
     ...neighbors.map((neighbor, rank) => neighborText(neighbor, rank + 1, colors, room)),
   ];
