@@ -31,7 +31,7 @@ def trained(preset: Preset, end: Progress, facts: dict) -> str:
     return (
         f"## Training\n\n{origin} on {data['documents']:,} documents, {data['tokens']:,} tokens; {end.tokens:,} tokens seen in {end.step:,} steps and "
         f"{end.seconds / 60:.1f} minutes ({limit}), {end.tokens / data['tokens']:.2f} passes over the text. "
-        f"{facts['device']}, matrix products in {facts['precision']}, weights in fp32.\n\n"
+        f"Device: {facts['device']}; matrix products in {facts['precision']}, weights in fp32.\n\n"
         f"Matrices by Muon (rate {preset.muon_rate:g}, momentum {preset.muon_momentum:g}, five Newton-Schulz steps, decay {preset.muon_decay:g}), "
         f"embeddings and norms by Adam (rate {preset.adam_rate:g}, betas {preset.adam_betas[0]:g} and {preset.adam_betas[1]:g}); "
         f"{preset.tokens_per_step:,} tokens a step; windows of {preset.short_window}, from {preset.long_from:.0%} of the run on the whole context; "
@@ -59,4 +59,4 @@ def checked(facts: dict) -> str:
     return (
         f"## Files\n\n`onnx/model.onnx` equals PyTorch to {p['withoutCache']:.1e} in logits without cache, {p['withCache']:.1e} token by token with it, "
         f"{p['padded']:.1e} with padding at the left. `model.safetensors` is for continuing the training and for transformers; "
-        "`training.json` holds this page's numbers. The weights' licence and the text's are for whoever made them to state here.")
+        "`training.json` holds this page's numbers. Whoever shares the model adds the license of the weights and of the text here.")

@@ -1,8 +1,7 @@
 """Takes a LLaMA model's weights out of its ONNX file: python training/onnx_weights.py MODEL OUT
 
-Copies the folder's JSON files and writes model.safetensors: to continue its training, or
-for programs that read no ONNX. It works for files
-whose initializers carry the weights' own names and layouts, as those of this repository's training/ do.
+Copies the folder's JSON files and writes model.safetensors, to continue its training or for programs that
+read no ONNX. It works for files whose initializers carry the weights' own names and layouts, as those made here do.
 """
 import argparse
 import json

@@ -117,7 +117,7 @@ def finish(args: argparse.Namespace, model: LanguageModel, tokenizer: Tokenizer,
         compare_interface(path, args.reference / "onnx" / "model.onnx")
     evaluation = evaluate(model, tokenizer, some_documents(work / "valid.jsonl"), replace(device, bf16=False))
     return {
-        "device": torch.cuda.get_device_name() if device.name == "cuda" else f"CPU, {torch.get_num_threads()} threads",
+        "device": torch.cuda.get_device_name() if device.name == "cuda" else f"CPU, PyTorch threads: {torch.get_num_threads()}",
         "precision": "bf16" if device.bf16 else "fp32", "minutes": args.minutes,
         "started_from": args.init_from.name if args.init_from else None, "parity": parity, "evaluation": evaluation,
         "curve": [json.loads(line) for line in (work / "curve.jsonl").read_text().splitlines()],
@@ -137,7 +137,8 @@ def some_documents(path: Path):
 def choose_preset(args: argparse.Namespace) -> Preset:
     preset = PRESETS[args.preset]
     model = replace(preset.model, vocab_size=args.vocab or preset.model.vocab_size)
-    return replace(preset, model=model, tokens=args.tokens or preset.tokens, seed=args.seed or preset.seed)
+    return replace(preset, model=model, tokens=args.tokens or preset.tokens, seed=args.seed or preset.seed,
+                   muon_rate=preset.muon_rate * args.rate_scale, adam_rate=preset.adam_rate * args.rate_scale)
 
 
 def fit(preset: Preset, config: ModelConfig) -> Preset:
@@ -181,6 +182,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--minutes", type=float, help="limit of training in time instead of tokens")
     add("--tokens", type=int, help="limit of training in tokens (default: the preset's)")
     add("--vocab", type=int, help="tokens in the vocabulary (default: the preset's)")
+    add("--rate-scale", type=float, default=1.0, help="multiplies the learning rates; below 1 changes a model continued from less (default: 1)")
     add("--seed", type=int, help="seed of weights and order (default: the preset's)")
     add("--init-from", type=Path, help="continue from a folder with config.json, tokenizer.json, model.safetensors")
     add("--tokenizer-from", type=Path, metavar="FOLDER", help="use this model's tokenizer instead of training one")
@@ -201,7 +203,7 @@ def parse_arguments() -> argparse.Namespace:
     for name in ("text", "out"):
         if not getattr(args, name):
             parser.error(f"--{name} is missing; or try --smoke")
-    for name in ("minutes", "tokens", "vocab", "threads", "stop_after"):
+    for name in ("minutes", "tokens", "vocab", "rate_scale", "threads", "stop_after"):
         value = getattr(args, name)
         if value is not None and not value > 0:
             parser.error(f"--{name.replace('_', '-')} is {value}, but must be above 0")
