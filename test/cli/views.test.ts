@@ -118,7 +118,7 @@ next token   mixture     model    memory
 
 the 1 nearest stored contexts (k 8, λ 0.5, T 1)
   1  a␛[31m.txt at 1,234 · distance 12.35 · weight 0.050
-     … which is why the client is given [a] daily dose of it.`);
+     …which is why the client is given [a] daily dose of it.`);
 });
 
 it('info shows what a store holds and where its bytes are', () => {
