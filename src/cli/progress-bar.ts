@@ -13,7 +13,7 @@ const BAR_COLUMNS = 24;
 const REDRAW_MS = 100;
 const LINE_MS = 5000;
 /** The rate is that of the last few seconds: an index phase must not be forecast from reading. */
-const RATE_SECONDS = 8;
+const RATE_SECONDS = 20;
 
 export interface ProgressBarOptions {
   stream: { write(text: string): unknown; isTTY?: boolean; columns?: number };

@@ -100,8 +100,8 @@ it('a search shows the candidates, then each neighbor with its document and text
           weight: 0.05,
           target: ' a',
           targetId: 3,
-          before: 'which is why the client is given',
-          after: ' daily dose of it',
+          before: 'ments, which is why the client is given',
+          after: ' daily dose of it.',
         },
       ],
       candidates: [{ text: ' a', id: 3, p: 0.5, pLm: 0.1, pKnn: 0.9 }],
@@ -118,7 +118,7 @@ next token   mixture     model    memory
 
 the 1 nearest stored contexts (k 8, λ 0.5, T 1)
   1  a␛[31m.txt at 1,234 · distance 12.35 · weight 0.050
-     which is why the client is given [a] daily dose of it`);
+     …which is why the client is given [a] daily dose of it.`);
 });
 
 it('info shows what a store holds and where its bytes are', () => {
