@@ -222,7 +222,7 @@ describe('reading documents', () => {
   it('survives a folder that links to itself', async () => {
     const folder = corpus({ 'x/a.txt': 'a' });
     symlinkSync(folder, join(folder, 'x/loop'));
-    expect(ids((await readAll(folder)).documents)).toContain('x/a.txt');
+    expect(ids((await readAll(folder)).documents)).toEqual(['x/a.txt']);
   });
 
   it('stops when told to, and when the consumer has enough', async () => {

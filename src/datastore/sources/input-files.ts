@@ -5,10 +5,10 @@
  * Ids: relative to the folder or to the glob's fixed part; a file named explicitly keeps its path as typed. Always with
  * forward slashes, so a store built on Windows has the same ids.
  */
-import { isAbsolute, join, normalize, resolve, sep } from 'node:path';
+import { isAbsolute, join, normalize, sep } from 'node:path';
 import { glob, isDynamicPattern } from 'tinyglobby';
 import { KnnLMError } from '../../errors.ts';
-import { pathKind } from '../files.ts';
+import { pathKind, realPath } from '../files.ts';
 import type { Skip } from './source-types.ts';
 
 export type SourceFormat = 'text' | 'html' | 'jsonl' | 'parquet' | 'stdin';
@@ -42,11 +42,12 @@ export async function listInputFiles(
   if (inputs.length === 0)
     throw new KnnLMError('NO_DOCUMENTS', 'No documents were named. Give files, folders or globs.');
   const files: InputFile[] = [];
+  // Links followed: overlapping inputs and folders that link to themselves give every file once.
   const seenPaths = new Set<string>();
   const seenIds = new Map<string, string>();
   for (const input of inputs) {
     for (const file of await filesOf(input, onSkip)) {
-      const place = file.format === 'stdin' ? '-' : resolve(file.path);
+      const place = file.format === 'stdin' ? '-' : await realPath(file.path);
       if (seenPaths.has(place)) continue;
       seenPaths.add(place);
       checkId(file, seenIds);
