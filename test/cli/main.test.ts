@@ -144,8 +144,9 @@ describe('a store', () => {
   });
 
   it('is not built twice', async () => {
-    const again = ['build', join(folder, 'documents.jsonl'), '--out', store];
-    expectOneLine(await knnlm(again), /store/);
+    const again = await knnlm(['build', join(folder, 'documents.jsonl'), '--out', store]);
+    expect(again).toMatchObject({ code: 2, stdout: '' });
+    expect(again.stderr).toMatch(/^error: .* is already a finished datastore/m);
   });
 
   it('is built from standard input', async () => {
@@ -186,7 +187,7 @@ describe('a store', () => {
     expect(whole.tokens[0]).toMatchObject({ neighbors: expect.any(Array) });
 
     const plain = await knnlm(parameters);
-    expect(plain).toMatchObject({ code: 0, stdout: `${whole.text.trimStart()}\n` });
+    expect(plain).toMatchObject({ code: 0, stdout: `${whole.text}\n` });
 
     const lines = (await knnlm([...parameters, '--json', '--stream'])).stdout.trimEnd().split('\n');
     expect(lines).toHaveLength(7);
@@ -218,23 +219,18 @@ describe('a store', () => {
     const out = join(folder, 'stopped');
     const documents = join(folder, 'long.jsonl');
     const text = `${DOCUMENTS[0]!.text}${DOCUMENTS[1]!.text}`.repeat(20);
-    writeFileSync(
-      documents,
-      Array.from(
-        { length: 12 },
-        (_, i) => `${JSON.stringify({ id: `${i}`, text: `${i} ${text}` })}\n`,
-      ).join(''),
-    );
+    const lines = [1, 2, 3, 4].map((id) => `${JSON.stringify({ id, text: `${id} ${text}` })}\n`);
+    writeFileSync(documents, lines.join(''));
     const parameters = ['build', documents, '--out', out, '--json'];
     const child = start(parameters);
     // The plan has been told: work begins.
-    child.stderr!.once('data', () => setTimeout(() => child.kill('SIGINT'), 1500));
+    child.stderr!.once('data', () => setTimeout(() => child.kill('SIGINT'), 300));
     const stopped = await finished(child);
     expect(stopped).toMatchObject({ code: 130, stdout: '' });
     expect(stopped.stderr).toContain('the same command goes on from there');
+    expect(json(await knnlm(['info', out, '--json']))).toMatchObject({ complete: false });
 
-    const resumed = json(await knnlm(parameters));
-    expect(resumed.documents).toBe(12);
-    expect(resumed.resumedEntries).toBeGreaterThan(0);
+    expect(json(await knnlm(parameters))).toMatchObject({ documents: 4 });
+    expect(json(await knnlm(['info', out, '--json']))).toMatchObject({ complete: true });
   });
 });
