@@ -18,8 +18,8 @@ import {
 import {
   openManifest,
   prepareFolder,
-  removeEmptySegment,
   type WriteMode,
+  withdrawEmptyAdd,
 } from './open-for-writing.ts';
 import { partialEntries, requireLittleEndian } from './segment.ts';
 import { SegmentWriter } from './segment-writer.ts';
@@ -135,7 +135,7 @@ export class DatastoreWriter {
     if (known !== undefined && known !== hash) throw sameIdOtherText(id);
     if (known !== undefined) return 'done';
     if (this.#hashes.has(hash) || this.#claimedHashes.has(hash)) return 'duplicate';
-    const partial = this.#open ? null : this.#manifest.building!.document;
+    const partial = this.#open ? null : this.#manifest.building?.document;
     return partial?.id === id && partial.hash === hash ? 'partial' : 'new';
   }
 
@@ -243,18 +243,14 @@ export class DatastoreWriter {
         );
       if (this.#manifest.building!.document) await this.#dropPartial();
       await this.#lock.check();
-      await this.#segment.seal();
-      const empty = this.#manifest.segments.at(-1)!.documents === 0;
-      const sealed: Manifest = {
-        ...this.#manifest,
-        segments: empty ? this.#manifest.segments.slice(0, -1) : this.#manifest.segments,
-        settings: settings ?? this.#manifest.settings,
-        building: null,
-      };
-      await writeManifest(this.path, sealed);
-      this.#changed = false;
+      this.#manifest.settings = settings ?? this.#manifest.settings;
+      // An add without a document is withdrawn when the files are closed.
+      if (this.#manifest.segments.at(-1)!.documents > 0) {
+        await this.#segment.seal();
+        this.#manifest.building = null;
+      }
+      await writeManifest(this.path, this.#manifest);
       await this.#close();
-      if (empty) await removeEmptySegment(this.path, this.#manifest);
     });
   }
 
@@ -286,6 +282,7 @@ export class DatastoreWriter {
     this.#closed = true;
     try {
       await this.#segment.close();
+      if (await this.#lock.isHeld()) await withdrawEmptyAdd(this.path);
     } finally {
       await this.#lock.release();
     }

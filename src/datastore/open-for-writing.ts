@@ -76,9 +76,14 @@ export async function openManifest(
   return manifest;
 }
 
-/** An add that had nothing to add leaves nothing behind. */
-export async function removeEmptySegment(path: string, manifest: Manifest): Promise<void> {
+/** An add of which nothing was acknowledged leaves nothing behind: the store is finished again, as it was. */
+export async function withdrawEmptyAdd(path: string): Promise<void> {
+  const manifest = await readManifest(path);
   const segment = manifest.segments.at(-1)!;
+  const { mode, document } = manifest.building ?? {};
+  if (mode !== 'add' || document || segment.documents > 0) return;
+  const segments = manifest.segments.slice(0, -1);
+  await writeManifest(path, { ...manifest, segments, building: null });
   for (const part of segmentParts(path, manifest, segment)) {
     await removeFile(part.path);
     await removeFile(`${part.path}.crc`);
