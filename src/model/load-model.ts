@@ -83,16 +83,21 @@ const POOL_WEIGHT_BYTES = 2 ** 30;
 const ONE_THREAD_BYTES = 64 * 2 ** 20;
 
 /**
- * Small models: a worker per core with one thread each, which never wait for one another (`bench/ort-throughput.js`: up to
- * 1.8 times one worker with two threads). Models of gigabytes: fewer workers, with the cores divided among them.
+ * Two threads of one worker cost no more processor time per token than two workers (`bench/ort-throughput.js`), hold
+ * the weights once, and fared better on a busy machine; more threads wait for one another ever more.
  */
+const THREADS_PER_WORKER = 2;
+
+/** Small models: many workers of two threads. Models of gigabytes: few, with the cores divided among them. */
 function poolSize(
   options: LoadModelOptions,
   weightBytes: number,
 ): { workers: number; threads: number; decodeThreads: number } {
   const cores = availableParallelism();
-  const affordable = Math.max(1, Math.floor(POOL_WEIGHT_BYTES / weightBytes));
-  const workers = options.workers ?? Math.min(cores, affordable);
+  const affordable = Math.floor(POOL_WEIGHT_BYTES / weightBytes);
+  const perWorker = options.threads ?? THREADS_PER_WORKER;
+  const useful = Math.floor(cores / perWorker);
+  const workers = options.workers ?? Math.max(1, Math.min(useful, affordable));
   const threads = options.threads ?? Math.max(1, Math.floor(cores / workers));
   const decodeThreads = options.threads ?? (weightBytes < ONE_THREAD_BYTES ? 1 : cores);
   return { workers, threads, decodeThreads };

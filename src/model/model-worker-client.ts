@@ -41,11 +41,6 @@ export class ModelWorkerClient {
     this.#worker.unref();
   }
 
-  /** Requests under way. */
-  get load(): number {
-    return this.#pending.size;
-  }
-
   request<Name extends RequestName>(
     name: Name,
     request: Requests[Name]['request'],
