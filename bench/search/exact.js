@@ -87,13 +87,15 @@ const floor = await readFloor(bytes, threads);
 const measured = { floor: [] };
 let agreement = 1;
 for (const batch of batches) await ours(batch); // warm up
-const delay = monitorEventLoopDelay({ resolution: 1 });
+let longestStall = 0;
 for (let round = 0; round < rounds; round++) {
   measured.floor.push(await floor.measure());
   for (const batch of batches) {
+    const delay = monitorEventLoopDelay({ resolution: 1 });
     delay.enable();
     const mine = await ours(batch);
     delay.disable();
+    longestStall = Math.max(longestStall, delay.max / 1e6);
     (measured[`knnlm ${batch}`] ??= []).push(mine.ms);
     if (!faiss) continue;
     const count = Math.min(q, batch === 1 ? 50 : q);
@@ -124,7 +126,7 @@ const report = {
   fasterThanFaiss: Object.fromEntries(
     batches.map((batch) => [batch, +(ms[`faiss ${batch}`] / ms[`knnlm ${batch}`]).toFixed(2)]),
   ),
-  maxEventLoopDelayMs: +(delay.max / 1e6).toFixed(1),
+  maxEventLoopDelayMs: +longestStall.toFixed(1),
   agreement,
   faiss: faiss?.about,
 };
