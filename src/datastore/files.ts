@@ -10,8 +10,10 @@ import {
   open,
   readdir,
   readFile,
+  realpath,
   rename,
   rm,
+  rmdir,
   stat,
   statfs,
 } from 'node:fs/promises';
@@ -69,8 +71,17 @@ export async function makeFolder(path: string): Promise<void> {
   await change('make the folder', path, () => mkdir(path, { recursive: true }));
 }
 
+/** Absolute, with links followed. */
+export const realPath = (path: string): Promise<string> =>
+  attempt('look at', path, () => realpath(path));
+
 export const readWhole = (path: string): Promise<Buffer> =>
   attempt('read', path, () => readFile(path));
+
+/** An empty folder. */
+export async function removeFolder(path: string): Promise<void> {
+  await change('remove', path, () => rmdir(path));
+}
 
 export async function removeFile(path: string): Promise<void> {
   await change('remove', path, () => rm(path, { force: true }));

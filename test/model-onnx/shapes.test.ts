@@ -26,7 +26,7 @@ async function expectKeysOfLlama(name: string, folder?: string): Promise<void> {
   const patched = patchGraph(graph, { expose, keepOutputs: [] });
   const outputs = await runGraph(patched, truth.tokens, [], folder);
   for (const key of KEY_NAMES) {
-    expect(keys[key]).toMatchObject({ width: 16 });
+    expect(keys[key]).toMatchObject({ elementType: 'float32', width: 16 });
     const row = floats(outputs[`knn_${key}`]).slice(-16);
     expect(maxDifference(row, truth.keys[key]!.at(-1)!), key).toBeLessThan(1e-4);
   }

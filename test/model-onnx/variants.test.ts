@@ -49,6 +49,19 @@ describe.each([
   });
 });
 
+it('tells q4f16 from q4 by the scales, and bnb4 by its operator', () => {
+  const graph = variant('model_q4');
+  const initializers = new Map(graph.initializers);
+  for (const [name, tensor] of initializers) {
+    if (name.includes('scale')) initializers.set(name, { ...tensor, elementType: 'float16' });
+  }
+  expect(describeGraph({ ...graph, initializers }).dtype).toBe('q4f16');
+  const nodes = graph.nodes.map((node) =>
+    node.op === 'MatMulNBits' ? { ...node, op: 'MatMulBnb4' } : node,
+  );
+  expect(describeGraph({ ...graph, nodes }).dtype).toBe('bnb4');
+});
+
 it('refuses activations quantized over the whole run, and still knows where the keys are', () => {
   const graph = variant('model_int8');
   const description = describeGraph(graph);

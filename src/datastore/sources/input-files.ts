@@ -5,10 +5,11 @@
  * Ids: relative to the folder or to the glob's fixed part; a file named explicitly keeps its path as typed. Always with
  * forward slashes, so a store built on Windows has the same ids.
  */
-import { isAbsolute, join, normalize, resolve, sep } from 'node:path';
+import { type Dirent, readdir } from 'node:fs';
+import { isAbsolute, join, normalize, sep } from 'node:path';
 import { glob, isDynamicPattern } from 'tinyglobby';
-import { KnnLMError } from '../../errors.ts';
-import { pathKind } from '../files.ts';
+import { ioError, KnnLMError } from '../../errors.ts';
+import { pathKind, realPath } from '../files.ts';
 import type { Skip } from './source-types.ts';
 
 export type SourceFormat = 'text' | 'html' | 'jsonl' | 'parquet' | 'stdin';
@@ -42,11 +43,12 @@ export async function listInputFiles(
   if (inputs.length === 0)
     throw new KnnLMError('NO_DOCUMENTS', 'No documents were named. Give files, folders or globs.');
   const files: InputFile[] = [];
+  // Links followed: overlapping inputs and folders that link to themselves give every file once.
   const seenPaths = new Set<string>();
   const seenIds = new Map<string, string>();
   for (const input of inputs) {
     for (const file of await filesOf(input, onSkip)) {
-      const place = file.format === 'stdin' ? '-' : resolve(file.path);
+      const place = file.format === 'stdin' ? '-' : await realPath(file.path);
       if (seenPaths.has(place)) continue;
       seenPaths.add(place);
       checkId(file, seenIds);
@@ -96,7 +98,7 @@ async function matchingFiles(
   pattern: string,
   onSkip: (skip: Skip) => void,
 ): Promise<InputFile[]> {
-  const names = await glob(pattern, { cwd: folder, expandDirectories: false });
+  const names = await matchingNames(folder, pattern);
   const files: InputFile[] = [];
   for (const name of names.sort((a, b) => (a < b ? -1 : 1))) {
     const path = join(folder, name);
@@ -106,6 +108,25 @@ async function matchingFiles(
   }
   return files;
 }
+
+/** Errors: `IO` for a subfolder that cannot be listed, which the library would pass over in silence. */
+async function matchingNames(folder: string, pattern: string): Promise<string[]> {
+  let failed: { path: string; cause: unknown } | undefined;
+  const list = ((path: string, options: { withFileTypes: true }, done: ListDone) =>
+    readdir(path, options, (cause, entries) => {
+      if (cause) failed ??= { path, cause };
+      done(cause, entries);
+    })) as typeof readdir;
+  const names = await glob(pattern, {
+    cwd: folder,
+    expandDirectories: false,
+    fs: { readdir: list },
+  });
+  if (failed) throw ioError('list', failed.path, failed.cause);
+  return names;
+}
+
+type ListDone = (error: NodeJS.ErrnoException | null, entries: Dirent[]) => void;
 
 function formatOf(path: string): { format: SourceFormat; gzip: boolean } | undefined {
   const [, extension, gz] = /\.([a-z]+)(\.gz)?$/i.exec(path) ?? [];

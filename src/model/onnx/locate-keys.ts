@@ -132,7 +132,7 @@ function report(
         return [key, { ...location, candidates: namedLike(flow, key) }];
       }
       const { tensor } = location;
-      const elementType = flow.elementTypeOf(tensor);
+      const elementType = flow.elementTypeOf(tensor.split(' + ')[0]!);
       return [key, { tensor, elementType, width: flow.widthOf(tensor) ?? width }];
     }),
   ) as Record<KeyName, KeyLocation>;
