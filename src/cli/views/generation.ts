@@ -82,7 +82,7 @@ export class GenerationPrinter {
   #mark(): void {
     if (this.#pending.length === 0) return;
     const numbers = [...new Set(this.#pending)].map(superscript);
-    this.#wrapper.push(numbers.join('⁺'), this.#options.colors.cyan);
+    this.#wrapper.push(numbers.join(','), this.#options.colors.cyan);
     this.#pending = [];
   }
 
