@@ -57,6 +57,10 @@ export interface Inspection {
   chosen: ChosenGraph | undefined;
 }
 
+/**
+ * Takes the first graph that can be used. A graph of a kind that cannot be used is passed over, a broken file is not:
+ * whoever downloaded half a model wants to know, not to run another precision unawares.
+ */
 export function inspectModel(request: InspectRequest): Inspection {
   const candidates = candidatesFor(request);
   const graphs: InspectedGraph[] = [];
@@ -65,6 +69,8 @@ export function inspectModel(request: InspectRequest): Inspection {
     if (chosen !== undefined && !request.describeAll) break;
     const { inspected, graph } = inspectGraph(request.folder, candidate);
     graphs.push(inspected);
+    const broken = graph === undefined && chosen === undefined && request.dtype === undefined;
+    if (broken && !request.describeAll) break;
     if (graph === undefined || chosen !== undefined || inspected.problems.length > 0) continue;
     if (request.dtype === undefined || inspected.dtype === request.dtype) {
       chosen = chooseGraph(request, inspected, graph);
