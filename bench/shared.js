@@ -26,6 +26,15 @@ export async function headOfCorpus(corpus, megabytes, file) {
   return { documents: lines.length, bytes };
 }
 
+/** Writes the first documents of a corpus as one .jsonl file. */
+export async function headOfDocuments(corpus, documents, file) {
+  const lines = [];
+  for await (const { id, text } of readDocuments([corpus])) {
+    if (lines.push(JSON.stringify({ id, text })) === documents) break;
+  }
+  writeFileSync(file, `${lines.join('\n')}\n`);
+}
+
 /** Builds a store from the head of a corpus; one that is already there is taken as it is. */
 export async function buildEntriesFrom(corpus, { out, megabytes, ...request }) {
   try {

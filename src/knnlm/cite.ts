@@ -34,8 +34,14 @@ export async function citeEntries(
         weight,
         target: tokenizer.tokenText(targetId),
         targetId,
-        before: withoutBrokenEdges(tokenizer.decode(tokens.subarray(0, entry - start))),
-        after: withoutBrokenEdges(tokenizer.decode(tokens.subarray(entry - start + 1))),
+        before: withoutBrokenEdges(
+          tokenizer.decode(tokens.subarray(0, entry - start), {
+            continuing: start > document.start,
+          }),
+        ),
+        after: withoutBrokenEdges(
+          tokenizer.decode(tokens.subarray(entry - start + 1), { continuing: true }),
+        ),
       };
     }),
   );

@@ -58,7 +58,7 @@ export async function predict(
 
 /**
  * Yields each token as soon as it is chosen and returns the whole at the end.
- * The end-of-document token stops the text and is not part of it. Errors: `INVALID_ARGUMENT`, `ABORTED`.
+ * An end-of-text token stops it and is not part of the text. Errors: `INVALID_ARGUMENT`, `ABORTED`.
  */
 export async function* generate(
   prompt: string,
@@ -75,8 +75,8 @@ export async function* generate(
   }
   const sampler = new Sampler(options);
   const stops = new StopStrings(options.stop);
-  const stream = model.tokenizer.stream();
   const [promptIds] = await model.encodeDocuments([prompt]);
+  const stream = model.tokenizer.stream({ continuing: promptIds!.length > 0 });
   const seen = new Set<number>(promptIds);
   const reader = await SequenceReader.open(model, options);
   const tokens: GeneratedToken[] = [];
@@ -87,7 +87,7 @@ export async function* generate(
       if (options.signal?.aborted) throw new KnnLMError('ABORTED', 'The generation was stopped.');
       const prediction = await predict(reader.next, retriever, options);
       const id = sampler.next(prediction.logProbs, seen);
-      if (id === model.tokenizer.eos) {
+      if (model.info.stopTokens.includes(id)) {
         finishReason = 'stop';
         break;
       }

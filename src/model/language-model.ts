@@ -52,6 +52,8 @@ export interface ModelInfo {
   bos: number;
   /** Token predicted after every document. */
   eos: number;
+  /** Tokens that end a generated text; `eos` is among them. */
+  stopTokens: readonly number[];
   fingerprint: ModelFingerprint;
 }
 
@@ -91,11 +93,23 @@ export interface LanguageModel {
    * @param windows token ids, 1 to contextLength each
    * @returns one (T, d) array per window
    */
-  keys(windows: readonly Int32Array[]): Promise<Float32Array[]>;
+  keys(windows: readonly Int32Array[], options?: ReadOptions): Promise<Float32Array[]>;
   /** Keys and log-probabilities of the given targets, one target per position. */
-  score(windows: readonly Int32Array[], targets: readonly Int32Array[]): Promise<ScoredWindow[]>;
+  score(
+    windows: readonly Int32Array[],
+    targets: readonly Int32Array[],
+    options?: ReadOptions,
+  ): Promise<ScoredWindow[]>;
+  /** `tokenizer.encode` of whole documents in a worker thread: the calling thread stays free. */
+  encodeDocuments(texts: readonly string[]): Promise<Int32Array[]>;
   startDecoding(): Promise<Decoder>;
+  /** Ends the worker threads. What is under way fails with `ABORTED`. */
   close(): Promise<void>;
+}
+
+export interface ReadOptions {
+  /** Stops handing out windows; those in a worker finish unseen. */
+  signal?: AbortSignal;
 }
 
 export interface LoadModelOptions {
@@ -105,9 +119,9 @@ export interface LoadModelOptions {
   keyTensor?: string;
   /** Which of the folder's graphs to run. Default: the first present of fp32, fp16, q4, q4f16. */
   dtype?: ModelDtype;
-  /** Worker threads, each with a copy of the session. Default: measured for the machine (`docs/results/`). */
+  /** Worker threads, each with a copy of the weights. Default: one per two cores, as far as 1 GiB of weights allows. */
   workers?: number;
-  /** onnxruntime threads per worker. */
+  /** onnxruntime threads per worker. Default: the cores, divided among the workers. */
   threads?: number;
   /** Download progress of a hub id. */
   onDownload?: (progress: DownloadProgress) => void;

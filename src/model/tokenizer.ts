@@ -10,7 +10,15 @@ export interface Encoding {
   byteOffsets: Int32Array;
 }
 
-/** Decoding of a growing sequence: partial characters are held back until complete. */
+export interface DecodeOptions {
+  /**
+   * True when other tokens come before these. Tokenizers of the SentencePiece kind put a space before the first word of a
+   * text and drop it when decoding; a continuation must keep it. Default false: the tokens begin the text.
+   */
+  continuing?: boolean;
+}
+
+/** Decoding of a growing sequence: partial characters are held back until complete. The pieces joined equal `decode`. */
 export interface TokenStream {
   /** Text that became certain with this token; may be empty. */
   push(id: number): string;
@@ -18,19 +26,26 @@ export interface TokenStream {
   end(): string;
 }
 
+/** How a tokenizer's tokens spell text. `general` covers the rest (WordPiece, `</w>` BPE), decoded by the upstream library. */
+export type TokenizerKind = 'byte-level' | 'sentencepiece' | 'general';
+
 export interface Tokenizer {
+  readonly kind: TokenizerKind;
   /** Number of ids, added tokens included. */
   readonly size: number;
   readonly bos: number;
   readonly eos: number;
-  /** Token ids without any special token added. Special-token text inside documents is read as plain text. */
+  /**
+   * Token ids without any special token added. Special-token text inside documents is read as plain text.
+   * Runs on the calling thread, some 1.5 MB of text a second: for documents use `LanguageModel.encodeDocuments`.
+   */
   encode(text: string): Int32Array;
   encodeWithOffsets(text: string): Encoding;
   /** Text of a sequence; special tokens (BOS, EOS) are left out. */
-  decode(ids: ArrayLike<number>): string;
+  decode(ids: ArrayLike<number>, options?: DecodeOptions): string;
   /** The bytes one token stands for; empty for special tokens. */
   tokenBytes(id: number): Uint8Array;
   /** One token for display: its text, `<0xE6>` for partial UTF-8, the name for special tokens. */
   tokenText(id: number): string;
-  stream(): TokenStream;
+  stream(options?: DecodeOptions): TokenStream;
 }

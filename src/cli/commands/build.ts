@@ -1,0 +1,134 @@
+/** `knnlm build`: documents in, a store out. */
+import { Option } from 'commander';
+import type { BuildPlan } from '../../knnlm/types.ts';
+import { KEY_NAMES, type KeyName, type ModelDtype } from '../../model/language-model.ts';
+import { buildDatastore } from '../../open.ts';
+import { defineCommand } from '../command.ts';
+import { bytes } from '../numbers.ts';
+import {
+  addDocumentOptions,
+  addRetrievalOptions,
+  addThreadOptions,
+  type DocumentOptions,
+  documentOptions,
+  positiveInteger,
+  type RetrievalOptions,
+  retrievalSettings,
+} from '../options.ts';
+import type { Screen } from '../screen.ts';
+import { oneLine } from '../text.ts';
+import { buildSummary, nearlyFull, planText } from '../views/build.ts';
+
+interface BuildOptions extends RetrievalOptions, DocumentOptions {
+  out: string;
+  model?: string;
+  key?: KeyName;
+  keyTensor?: string;
+  dtype?: ModelDtype;
+  window?: number;
+  stride?: number;
+  keyDtype?: 'fp16' | 'fp32';
+  workers?: number;
+  threads?: number;
+}
+
+const DTYPES: readonly ModelDtype[] = ['fp32', 'fp16', 'q4', 'q4f16', 'bnb4', 'int8'];
+
+export const buildCommand = () =>
+  defineCommand<BuildOptions, [inputs: string[]]>({
+    name: 'build',
+    summary: 'read documents once and write a store',
+    description:
+      'Reads documents with a model and writes one (key, value) pair per token to a store. A build that was stopped goes ' +
+      'on where it was when the same command is run again.',
+    examples: [
+      ['knnlm build notes/ --out notes.knn', 'every document in a folder, with the bundled model'],
+      [
+        'knnlm build "wiki/*.jsonl.gz" --out wiki.knn --model onnx-community/SmolLM2-135M-ONNX',
+        'a model from the Hugging Face hub, fetched once',
+      ],
+      ['cat report.txt | knnlm build - --out report.knn', 'standard input as one document'],
+    ],
+    onInterrupt:
+      'Stopping; what is stored stays, and the same command goes on from there. Ctrl-C again ends at once.',
+    configure(command) {
+      command
+        .argument('<docs...>', 'files, folders, globs or - for standard input')
+        .requiredOption('-o, --out <store>', 'folder to write');
+      addDocumentOptions(command);
+      command.optionsGroup('Model and keys:');
+      command
+        .option('-m, --model <model>', 'folder, hub id or bundled name (default: wiki-mini)')
+        .addOption(
+          new Option(
+            '--key <key>',
+            "which of the last block's tensors is the key (default: ffn-input)",
+          ).choices(KEY_NAMES),
+        )
+        .addOption(
+          new Option(
+            '--key-tensor <name>',
+            'a graph tensor by name instead, for graphs that knnlm cannot read',
+          ).conflicts('key'),
+        )
+        .addOption(
+          new Option(
+            '--dtype <dtype>',
+            "which of the model's graphs to run (default: the most precise)",
+          ).choices(DTYPES),
+        )
+        .addOption(
+          new Option(
+            '--window <n>',
+            "positions read at once (default: the model's context, at most 1024)",
+          ).argParser(positiveInteger),
+        )
+        .addOption(
+          new Option(
+            '--stride <n>',
+            'positions from one window to the next (default: half the window)',
+          ).argParser(positiveInteger),
+        )
+        .addOption(
+          new Option(
+            '--key-dtype <dtype>',
+            'how keys are stored; fp32 takes twice the space (default: fp16)',
+          ).choices(['fp16', 'fp32']),
+        );
+      addRetrievalOptions(command, 'kept in the store');
+      command.optionsGroup('Machine:');
+      addThreadOptions(command);
+    },
+    async run([inputs], options, { screen, signal }) {
+      const settings = retrievalSettings(options);
+      const result = await buildDatastore(inputs, {
+        out: options.out,
+        model: options.model,
+        key: options.key,
+        keyTensor: options.keyTensor,
+        dtype: options.dtype,
+        window: options.window,
+        stride: options.stride,
+        keyDtype: options.keyDtype,
+        settings: Object.keys(settings).length > 0 ? settings : undefined,
+        ...documentOptions(options),
+        workers: options.workers,
+        threads: options.threads,
+        onPlan: (plan) => showPlan(plan, options.out, screen),
+        onProgress: screen.progress,
+        onDownload: screen.download,
+        onSkip: screen.skipped,
+        signal,
+      });
+      screen.result(result, () => buildSummary(result, options.out, screen.colors));
+    },
+  });
+
+export function showPlan(plan: BuildPlan, out: string, screen: Screen): void {
+  screen.note(planText(plan, screen.errorColors));
+  if (nearlyFull(plan)) {
+    screen.warn(
+      `the disk where ${oneLine(out)} lies will be nearly full: ${bytes(plan.diskBytes)} needed, ${bytes(plan.freeDiskBytes)} free.`,
+    );
+  }
+}

@@ -1,0 +1,65 @@
+/** What `eval` prints: the model alone beside the mixture. */
+import type { Evaluation, TextScore } from '../../knnlm/types.ts';
+import {
+  bytes,
+  change,
+  count,
+  counted,
+  duration,
+  measure,
+  percent,
+  settingsText,
+} from '../numbers.ts';
+import type { Colors } from '../screen.ts';
+import { pad } from '../text.ts';
+import { facts } from './facts.ts';
+
+const HEADINGS = ['perplexity', 'per word', 'bits per byte'];
+
+export function evaluationText(evaluation: Evaluation, colors: Colors): string {
+  const { lm, knnlm, interval, settings } = evaluation;
+  const [low, high] = interval.ratio;
+  const rest = facts(
+    [
+      ['perplexity', `${change(low)} to ${change(high)} with the memory (95% interval)`],
+      [
+        'tokens',
+        `${percent(evaluation.helped)} more probable with the memory, ${percent(evaluation.hurt)} less`,
+      ],
+      [
+        'text',
+        `${counted(evaluation.documents, 'document')}, ${count(evaluation.tokens)} tokens, ${count(evaluation.words)} words, ${bytes(evaluation.bytes)}`,
+      ],
+      ['settings', settingsText(settings)],
+      [
+        'time',
+        `${duration(evaluation.seconds)}, ${duration(evaluation.retrievalSeconds)} of it searching; ${count(evaluation.tokens / evaluation.seconds)} tokens/s`,
+      ],
+    ],
+    colors,
+  );
+  return `${scoreTable(lm, knnlm, colors)}\n\n${rest}`;
+}
+
+/** Three rows: the model alone, with the memory, the change. */
+export function scoreTable(lm: TextScore, knnlm: TextScore, colors: Colors): string {
+  const values = (score: TextScore) => [
+    measure(score.perplexity),
+    measure(score.wordPerplexity),
+    score.bitsPerByte.toFixed(4),
+  ];
+  const ratios = [
+    knnlm.perplexity / lm.perplexity,
+    knnlm.wordPerplexity / lm.wordPerplexity,
+    knnlm.bitsPerByte / lm.bitsPerByte,
+  ];
+  const row = (name: string, cells: string[], paint: (text: string) => string) =>
+    `  ${pad(name, 15)}${cells.map((cell) => paint(pad(cell, 15, 'left'))).join('')}`;
+  const better = knnlm.nll <= lm.nll ? colors.green : colors.red;
+  return [
+    colors.dim(row('', HEADINGS, (text) => text)),
+    row('model alone', values(lm), (text) => text),
+    row('with the memory', values(knnlm), colors.bold),
+    row('', ratios.map(change), better),
+  ].join('\n');
+}

@@ -1,0 +1,56 @@
+/** What `info` prints: what a store holds, how it was made and where its bytes are. */
+
+import type { StoreInfo } from '../../knnlm/store-info.ts';
+import { bytes, count, percent, settingsText } from '../numbers.ts';
+import type { Colors } from '../screen.ts';
+import { oneLine, pad } from '../text.ts';
+import { facts } from './facts.ts';
+
+const BAR_COLUMNS = 24;
+
+export function infoText(info: StoreInfo, colors: Colors): string {
+  const { model, settings } = info;
+  const origin = { default: "the paper's defaults", given: 'given at build', tuned: 'tuned' };
+  const key = model.key ? `${model.key} (${oneLine(model.keyTensor)})` : oneLine(model.keyTensor);
+  const head = facts(
+    [
+      ['documents', count(info.documents)],
+      [
+        'entries',
+        `${count(info.entries)}${info.deleted > 0 ? `, ${count(info.deleted)} of them deleted` : ''}`,
+      ],
+      ['model', `${oneLine(model.name)} (${oneLine(model.family)}, ${model.dtype})`],
+      ['key', `${key}, ${info.keyDim} wide, ${model.keyDtype}`],
+      ['windows', `${info.window} positions, one every ${info.stride}`],
+      ['index', indexText(info.index)],
+      ['settings', `${settingsText(settings)} (${origin[settings.source]})`],
+      ['size', `${bytes(info.bytes.total)}, ${Math.round(info.bytesPerEntry)} bytes an entry`],
+    ],
+    colors,
+  );
+  const state = info.complete ? '' : colors.yellow('  (unfinished: run the same build again)');
+  return `${colors.bold(oneLine(info.path))}${state}\n${head}\n${partsText(info.bytes, colors)}`;
+}
+
+/** `ivf, lists 512`: the kind, then whatever numbers and words describe it. */
+function indexText({ kind, ...details }: StoreInfo['index']): string {
+  const words = Object.entries(details).flatMap(([name, value]) =>
+    typeof value === 'number' || typeof value === 'string'
+      ? [`${name} ${typeof value === 'number' ? count(value) : oneLine(value)}`]
+      : [],
+  );
+  return [kind, ...words].join(', ');
+}
+
+function partsText(parts: StoreInfo['bytes'], colors: Colors): string {
+  const rows = Object.entries(parts)
+    .filter(([name, size]) => name !== 'total' && size > 0)
+    .sort(([, a], [, b]) => b - a);
+  return rows
+    .map(([name, size]) => {
+      const share = size / Math.max(1, parts.total);
+      const bar = '━'.repeat(Math.max(1, Math.round(share * BAR_COLUMNS)));
+      return `    ${colors.dim(pad(name, 10))} ${pad(bytes(size), 8, 'left')} ${pad(percent(share), 6, 'left')} ${colors.cyan(bar)}`;
+    })
+    .join('\n');
+}

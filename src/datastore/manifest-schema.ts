@@ -1,0 +1,66 @@
+/** What a manifest must look like. Apart from manifest.ts because it loads zod. */
+import { z } from 'zod';
+
+const count = z.int().min(0);
+const positive = z.int().min(1);
+const metadata = z.record(z.string(), z.unknown());
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+
+const segment = z.strictObject({
+  name: z.string().regex(/^\d{6,}$/),
+  entries: count,
+  documents: count,
+  documentBytes: count,
+});
+
+const partialDocument = z.strictObject({
+  id: z.string(),
+  source: z.string(),
+  hash: sha256,
+  length: positive,
+  entriesDone: count,
+  metadata: metadata.optional(),
+});
+
+const settings = z.strictObject({
+  k: positive,
+  lambda: z.number().min(0).max(1),
+  temperature: z.number().positive(),
+  source: z.enum(['default', 'given', 'tuned']),
+  evidence: metadata.optional(),
+});
+
+export const manifestSchema = z.strictObject({
+  format: z.literal('knnlm-datastore'),
+  version: z.literal(1),
+  model: z.strictObject({
+    name: z.string(),
+    family: z.string(),
+    file: z.string(),
+    contextLength: positive,
+  }),
+  fingerprint: z.strictObject({
+    weights: z.string(),
+    tokenizer: z.string(),
+    dtype: z.string(),
+    keyTensor: z.string(),
+    provider: z.string(),
+  }),
+  key: z.strictObject({
+    name: z.string().nullable(),
+    tensor: z.string(),
+    dim: positive,
+    dtype: z.enum(['fp16', 'fp32']),
+  }),
+  values: z.strictObject({ dtype: z.enum(['u16', 'u32']), vocabSize: positive.max(2 ** 32) }),
+  bos: count,
+  eos: count,
+  window: positive,
+  stride: positive,
+  segments: z.array(segment).min(1),
+  deleted: z.array(z.tuple([count, count])),
+  settings: settings.nullable(),
+  building: z
+    .strictObject({ mode: z.enum(['build', 'add']), document: partialDocument.nullable() })
+    .nullable(),
+});

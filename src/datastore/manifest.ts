@@ -1,0 +1,235 @@
+/**
+ * The manifest: the one small file that says what counts in a datastore. It is replaced atomically, so a reader sees
+ * the state before a commit or after it. No times and no machine names: equal builds give equal bytes.
+ * `docs/formats.md` describes every field.
+ */
+import { join } from 'node:path';
+import { KnnLMError } from '../errors.ts';
+import type { IdRange, KeyDtype } from '../math/vectors.ts';
+import { fileSize, pathKind, readWhole, replaceFile } from './files.ts';
+import type { SettingsRecord } from './types.ts';
+
+export const FORMAT = 'knnlm-datastore';
+export const VERSION = 1;
+
+/** What a datastore's keys depend on. Two stores with equal headers hold comparable keys. */
+export interface StoreHeader {
+  model: { name: string; family: string; file: string; contextLength: number };
+  /** `ModelFingerprint` of the model: compared, never interpreted. */
+  fingerprint: {
+    weights: string;
+    tokenizer: string;
+    dtype: string;
+    keyTensor: string;
+    provider: string;
+  };
+  /** `name` is null when the user named a graph tensor instead. */
+  key: { name: string | null; tensor: string; dim: number; dtype: KeyDtype };
+  vocabSize: number;
+  bos: number;
+  eos: number;
+  /** Positions per window, and from one window's start to the next. */
+  window: number;
+  stride: number;
+}
+
+/** A run of documents, never changed once the build that wrote it has finished. */
+export interface SegmentRecord {
+  /** Folder under `segments/`. */
+  name: string;
+  /** Entries of complete documents. */
+  entries: number;
+  documents: number;
+  /** Bytes of documents.jsonl that count. */
+  documentBytes: number;
+}
+
+/** A document of which some entries are stored and acknowledged. */
+export interface PartialDocument {
+  id: string;
+  source: string;
+  hash: string;
+  length: number;
+  entriesDone: number;
+  metadata?: Record<string, unknown>;
+}
+
+export interface Manifest extends Omit<StoreHeader, 'vocabSize'> {
+  format: typeof FORMAT;
+  version: typeof VERSION;
+  values: { dtype: 'u16' | 'u32'; vocabSize: number };
+  segments: SegmentRecord[];
+  /** Entries taken out but still in the files: sorted, disjoint, each a document's. */
+  deleted: IdRange[];
+  settings: SettingsRecord | null;
+  /** Set while the last segment is being written. */
+  building: { mode: 'build' | 'add'; document: PartialDocument | null } | null;
+}
+
+export const manifestPath = (store: string): string => join(store, 'manifest.json');
+
+export function createManifest(header: StoreHeader): Manifest {
+  const { model, fingerprint, key, vocabSize, bos, eos, window, stride } = header;
+  return {
+    format: FORMAT,
+    version: VERSION,
+    model: {
+      name: model.name,
+      family: model.family,
+      file: model.file,
+      contextLength: model.contextLength,
+    },
+    fingerprint: {
+      weights: fingerprint.weights,
+      tokenizer: fingerprint.tokenizer,
+      dtype: fingerprint.dtype,
+      keyTensor: fingerprint.keyTensor,
+      provider: fingerprint.provider,
+    },
+    key: { name: key.name, tensor: key.tensor, dim: key.dim, dtype: key.dtype },
+    values: { dtype: vocabSize > 65_536 ? 'u32' : 'u16', vocabSize },
+    bos,
+    eos,
+    window,
+    stride,
+    segments: [{ name: '000000', entries: 0, documents: 0, documentBytes: 0 }],
+    deleted: [],
+    settings: null,
+    building: { mode: 'build', document: null },
+  };
+}
+
+export function headerOf(manifest: Manifest): StoreHeader {
+  const { model, fingerprint, key, values, bos, eos, window, stride } = manifest;
+  return { model, fingerprint, key, vocabSize: values.vocabSize, bos, eos, window, stride };
+}
+
+/** Entries of complete documents, deleted ones included. */
+export const entriesOf = (manifest: Manifest): number =>
+  manifest.segments.reduce((sum, segment) => sum + segment.entries, 0);
+
+/**
+ * Refuses to mix keys that cannot be compared. A model's name and folder may differ, its fingerprint may not.
+ * Errors: `MODEL_MISMATCH`, `INVALID_ARGUMENT`, naming both values.
+ */
+export function checkSameHeader(manifest: Manifest, header: StoreHeader): void {
+  const stored = headerOf(manifest);
+  const modelParts: [string, unknown, unknown][] = [
+    ['model weights', stored.fingerprint.weights, header.fingerprint.weights],
+    ['tokenizer', stored.fingerprint.tokenizer, header.fingerprint.tokenizer],
+    ['model dtype', stored.fingerprint.dtype, header.fingerprint.dtype],
+    ['key tensor', stored.fingerprint.keyTensor, header.fingerprint.keyTensor],
+    ['key tensor', stored.key.tensor, header.key.tensor],
+    ['execution provider', stored.fingerprint.provider, header.fingerprint.provider],
+    ['key width', stored.key.dim, header.key.dim],
+    ['vocabulary size', stored.vocabSize, header.vocabSize],
+    ['BOS token', stored.bos, header.bos],
+    ['EOS token', stored.eos, header.eos],
+  ];
+  for (const [what, old, now] of modelParts) {
+    if (old === now) continue;
+    throw new KnnLMError(
+      'MODEL_MISMATCH',
+      `The datastore was built with another model: its ${what} is ${old} (${stored.model.name}), here it is ${now} (${header.model.name}). Use the model it was built with, or build a new datastore.`,
+    );
+  }
+  const settings: [string, unknown, unknown][] = [
+    ['--window', stored.window, header.window],
+    ['--stride', stored.stride, header.stride],
+    ['--key-dtype', stored.key.dtype, header.key.dtype],
+  ];
+  for (const [what, old, now] of settings) {
+    if (old === now) continue;
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      `The datastore was begun with ${what} ${old}, here it is ${now}. Give ${what} ${old}, or build into another folder.`,
+    );
+  }
+}
+
+/** Manifests are small; anything beyond this is not one. */
+const MAX_MANIFEST_BYTES = 64 * 1024 * 1024;
+
+/** Errors: `STORE_NOT_FOUND`, `STORE_VERSION`, `STORE_CORRUPT`. */
+export async function readManifest(store: string): Promise<Manifest> {
+  const path = manifestPath(store);
+  const kind = await pathKind(path);
+  if (kind !== 'file') {
+    throw new KnnLMError(
+      'STORE_NOT_FOUND',
+      `${store} is not a datastore: it has no manifest.json. Build one: knnlm build DOCS... --out ${store}`,
+    );
+  }
+  const bytes = (await fileSize(path)) ?? 0;
+  if (bytes > MAX_MANIFEST_BYTES) throw corruptManifest(path, `it is ${bytes} bytes long`);
+  let value: unknown;
+  try {
+    value = JSON.parse((await readWhole(path)).toString('utf8'));
+  } catch (error) {
+    if (error instanceof KnnLMError) throw error;
+    throw corruptManifest(path, 'it is not JSON', error);
+  }
+  return await parseManifest(path, value);
+}
+
+/** @param path for messages */
+export async function parseManifest(path: string, value: unknown): Promise<Manifest> {
+  const { format, version } = (value ?? {}) as { format?: unknown; version?: unknown };
+  if (format !== FORMAT) throw corruptManifest(path, `format is ${show(format)}, not "${FORMAT}"`);
+  if (typeof version === 'number' && version > VERSION) {
+    throw new KnnLMError(
+      'STORE_VERSION',
+      `${path} has format version ${version}; this knnlm reads up to ${VERSION}. Update it: npm install knnlm@latest`,
+    );
+  }
+  const { manifestSchema } = await import('./manifest-schema.ts');
+  const parsed = manifestSchema.safeParse(value);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0]!;
+    throw corruptManifest(path, `${issue.path.join('.') || 'the whole'}: ${issue.message}`);
+  }
+  const manifest = parsed.data as Manifest;
+  checkConsistent(path, manifest);
+  return manifest;
+}
+
+function checkConsistent(path: string, manifest: Manifest): void {
+  const entries = entriesOf(manifest);
+  if (!Number.isSafeInteger(entries)) throw corruptManifest(path, `it counts ${entries} entries`);
+  let last = 0;
+  for (const [start, end] of manifest.deleted) {
+    if (start < last || end <= start || end > entries)
+      throw corruptManifest(path, `deleted range [${start}, ${end}) does not fit`);
+    last = end;
+  }
+  const expected = manifest.values.vocabSize > 65_536 ? 'u32' : 'u16';
+  if (manifest.values.dtype !== expected)
+    throw corruptManifest(path, `values.dtype is ${manifest.values.dtype}, not ${expected}`);
+  if (new Set(manifest.segments.map((segment) => segment.name)).size < manifest.segments.length)
+    throw corruptManifest(path, 'two segments have one name');
+  const partial = manifest.building?.document;
+  if (partial && partial.entriesDone > partial.length)
+    throw corruptManifest(
+      path,
+      `building.document has ${partial.entriesDone} entries of ${partial.length}`,
+    );
+}
+
+function corruptManifest(path: string, problem: string, cause?: unknown): KnnLMError {
+  return new KnnLMError(
+    'STORE_CORRUPT',
+    `${path} is damaged: ${problem}. Restore it from a backup or build the datastore again.`,
+    { cause },
+  );
+}
+
+const show = (value: unknown): string => JSON.stringify(value)?.slice(0, 60) ?? 'missing';
+
+/** Errors: `DISK_FULL`, `IO`. The manifest before stays whole then. */
+export async function writeManifest(store: string, manifest: Manifest): Promise<void> {
+  // In one order of fields, whoever made the settings.
+  const { k, lambda, temperature, source, evidence } = manifest.settings ?? {};
+  const settings = manifest.settings && { k, lambda, temperature, source, evidence };
+  const text = JSON.stringify({ ...manifest, settings }, null, 2);
+  await replaceFile(manifestPath(store), `${text}\n`);
+}

@@ -1,0 +1,143 @@
+/** Appends to the three files of the segment that is being written. */
+
+import { dirname } from 'node:path';
+import { KnnLMError } from '../errors.ts';
+import { floatsToHalf } from '../math/half.ts';
+import type { KeyDtype } from '../math/vectors.ts';
+import { ChecksummedFile } from './checksummed-file.ts';
+import { makeFolder, syncFolder } from './files.ts';
+import type { Manifest } from './manifest.ts';
+import { segmentFolder, segmentParts } from './segment.ts';
+
+/** Key elements converted before the event loop gets its turn: under a millisecond or two. */
+const SLICE = 300_000;
+
+export class SegmentWriter {
+  readonly #keys: ChecksummedFile;
+  readonly #values: ChecksummedFile;
+  readonly #documents: ChecksummedFile;
+  readonly #dtype: KeyDtype;
+  readonly #tensor: string;
+  readonly #wideValues: boolean;
+  readonly #vocabSize: number;
+
+  private constructor(manifest: Manifest, files: readonly ChecksummedFile[]) {
+    [this.#keys, this.#values, this.#documents] = files as [
+      ChecksummedFile,
+      ChecksummedFile,
+      ChecksummedFile,
+    ];
+    this.#dtype = manifest.key.dtype;
+    this.#tensor = manifest.key.tensor;
+    this.#wideValues = manifest.values.dtype === 'u32';
+    this.#vocabSize = manifest.values.vocabSize;
+  }
+
+  /** Opens the manifest's last segment at the sizes the manifest acknowledges; what lies beyond is cut off. */
+  static async open(store: string, manifest: Manifest): Promise<SegmentWriter> {
+    const segment = manifest.segments.at(-1)!;
+    const folder = segmentFolder(store, segment.name);
+    await makeFolder(folder);
+    const files: ChecksummedFile[] = [];
+    try {
+      for (const { path, bytes } of segmentParts(store, manifest, segment))
+        files.push(await ChecksummedFile.open(path, bytes));
+      await syncFolder(folder);
+      await syncFolder(dirname(folder));
+      await syncFolder(store);
+    } catch (error) {
+      for (const file of files) await file.close();
+      throw error;
+    }
+    return new SegmentWriter(manifest, files);
+  }
+
+  /** @param keys (n, d) floats or, for an fp16 store, halves */
+  async appendKeys(keys: Float32Array | Uint16Array): Promise<void> {
+    if (keys instanceof Uint16Array) {
+      if (this.#dtype !== 'fp16') throw new Error('halves given to a datastore of fp32 keys');
+      await this.#keys.append(bytesOf(keys));
+      return;
+    }
+    for (let start = 0; start < keys.length; start += SLICE) {
+      if (start > 0) await new Promise(setImmediate);
+      await this.#appendFloats(keys.subarray(start, start + SLICE));
+    }
+  }
+
+  async #appendFloats(slice: Float32Array): Promise<void> {
+    if (this.#dtype === 'fp32') {
+      const bad = slice.findIndex((x) => !Number.isFinite(x));
+      if (bad >= 0) throw this.#unstorable(slice[bad]!);
+      await this.#keys.append(bytesOf(slice));
+      return;
+    }
+    const halves = new Uint16Array(slice.length);
+    const bad = floatsToHalf(halves, slice);
+    if (bad >= 0) throw this.#unstorable(slice[bad]!);
+    await this.#keys.append(bytesOf(halves));
+  }
+
+  #unstorable(value: number): KnnLMError {
+    return unstorableKey(this.#tensor, value);
+  }
+
+  /** @param values (n) token ids */
+  async appendValues(values: Uint32Array | Int32Array): Promise<void> {
+    for (let i = 0; i < values.length; i++) {
+      if (!(values[i]! >= 0 && values[i]! < this.#vocabSize))
+        throw new Error(`token ${values[i]} lies outside the vocabulary of ${this.#vocabSize}`);
+    }
+    await this.#values.append(bytesOf(this.#wideValues ? values : Uint16Array.from(values)));
+  }
+
+  async appendDocumentLine(line: string): Promise<void> {
+    await this.#documents.append(Buffer.from(line, 'utf8'));
+  }
+
+  get documentBytes(): number {
+    return this.#documents.size;
+  }
+
+  /** Forgets everything beyond what the manifest acknowledges. */
+  async cutTo(store: string, manifest: Manifest): Promise<void> {
+    const [keys, values, documents] = segmentParts(store, manifest, manifest.segments.at(-1)!);
+    await this.#keys.cutTo(keys!.bytes);
+    await this.#values.cutTo(values!.bytes);
+    await this.#documents.cutTo(documents!.bytes);
+  }
+
+  async sync(): Promise<void> {
+    await this.#each((file) => file.sync());
+  }
+
+  async seal(): Promise<void> {
+    await this.#each((file) => file.seal());
+  }
+
+  async close(): Promise<void> {
+    await this.#each((file) => file.close());
+  }
+
+  /** All three finish before a failure is told, so that no write is under way when the files are closed. */
+  async #each(work: (file: ChecksummedFile) => Promise<void>): Promise<void> {
+    const results = await Promise.allSettled([this.#keys, this.#values, this.#documents].map(work));
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
+  }
+}
+
+/** What to say of a key that the store's dtype cannot hold. */
+export function unstorableKey(tensor: string, value: number): KnnLMError {
+  return Number.isFinite(value)
+    ? new KnnLMError(
+        'MODEL_UNSUPPORTED',
+        `A value of the key tensor ${tensor} is ${value}, beyond the ±65504 that fp16 can hold. Build with --key-dtype fp32.`,
+      )
+    : new KnnLMError(
+        'MODEL_UNSUPPORTED',
+        `A value of the key tensor ${tensor} is ${value}. The model overflows: use another --dtype or another --key.`,
+      );
+}
+
+const bytesOf = (array: Float32Array | Uint16Array | Uint32Array | Int32Array): Uint8Array =>
+  new Uint8Array(array.buffer, array.byteOffset, array.byteLength);

@@ -1,0 +1,104 @@
+/** Opens a model by name, folder or hub id: a `LanguageModel` ready to read. Sessions and threads start on first use. */
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { KnnLMError } from '../errors.ts';
+import { createHfTokenizer } from './hf-tokenizer.ts';
+import type { LanguageModel, LoadModelOptions } from './language-model.ts';
+import { DEFAULT_KEY, readModelFacts } from './model-facts.ts';
+import { listGraphs, readModelJson } from './model-files.ts';
+import { ModelWorkerClient } from './model-worker-client.ts';
+import { OrtLanguageModel } from './ort-language-model.ts';
+import { resolveModel } from './resolve-model.ts';
+import type { RuntimePlan } from './worker-protocol.ts';
+
+/**
+ * Errors: `MODEL_NOT_FOUND`, `MODEL_INVALID` (files missing or broken), `MODEL_UNSUPPORTED` (not a causal model that gives
+ * keys, or an unusable dtype), `DOWNLOAD_FAILED`.
+ */
+export async function loadModel(
+  nameOrFolder: string,
+  options: LoadModelOptions = {},
+): Promise<LanguageModel> {
+  checkCount('workers', options.workers);
+  checkCount('threads', options.threads);
+  const folder = await resolveModel(nameOrFolder, options);
+  const [json, graphs] = await Promise.all([readModelJson(folder), listGraphs(folder)]);
+  const { dtype, key = DEFAULT_KEY, keyTensor } = options;
+  const request = { folder, graphs, dtype, key, keyTensor, describeAll: false };
+  const inspection = await withWorker((worker) => worker.request('inspect', request));
+  // Without describeAll an inspection throws rather than choose nothing.
+  const chosen = inspection.chosen!;
+  const facts = readModelFacts(nameOrFolder, json, request, chosen);
+  const { info } = facts;
+  const plan = { ...facts.plan };
+  if (keyTensor !== undefined && chosen.keyDim === undefined) {
+    plan.keyDim = info.keyDim = await measureKeyDim(plan, info.bos);
+  }
+  const { workers, threads, decodeThreads } = poolSize(options, chosen.bytes);
+  return new OrtLanguageModel({
+    info,
+    tokenizer: await createHfTokenizer({ json: json.tokenizer, bos: info.bos, eos: info.eos }),
+    workers,
+    decodeThreads,
+    plan: { ...plan, threads },
+    scoreProblem: chosen.lastPositionOnly
+      ? `${join(folder, info.file)} gives logits of the last position only, so text cannot be scored with it. Use an export with all logits.`
+      : undefined,
+  });
+}
+
+/** Width of a tensor that the graph does not state: reads two tokens, which a tensor that mixes positions gives away. */
+function measureKeyDim(plan: Omit<RuntimePlan, 'threads'>, bos: number): Promise<number> {
+  return withWorker(async (worker) => {
+    await worker.request('open', { ...plan, keyDim: undefined, threads: 1 });
+    const [key] = await worker.request('keys', { windows: [Int32Array.of(bos, bos)] });
+    return key!.length / 2;
+  });
+}
+
+/** Runs requests in a worker of their own. */
+export async function withWorker<Result>(
+  run: (worker: ModelWorkerClient) => Promise<Result>,
+): Promise<Result> {
+  const worker = new ModelWorkerClient();
+  try {
+    return await run(worker);
+  } finally {
+    await worker.close();
+  }
+}
+
+function checkCount(name: string, value: number | undefined): void {
+  if (value === undefined || (Number.isInteger(value) && value > 0)) return;
+  throw new KnnLMError(
+    'INVALID_ARGUMENT',
+    `${name} must be a whole number above 0, but is ${value}.`,
+  );
+}
+
+/** Every worker holds the weights: all of them together should stay under this, in bytes. */
+const POOL_WEIGHT_BYTES = 2 ** 30;
+
+/** A step of a model below this size is too short to share: two threads took 1.5 times as long as one. In bytes. */
+const ONE_THREAD_BYTES = 64 * 2 ** 20;
+
+/**
+ * Two threads of one worker cost no more processor time per token than two workers (`bench/ort-throughput.js`), hold
+ * the weights once, and fared better on a busy machine; more threads wait for one another ever more.
+ */
+const THREADS_PER_WORKER = 2;
+
+/** Small models: many workers of two threads. Models of gigabytes: few, with the cores divided among them. */
+function poolSize(
+  options: LoadModelOptions,
+  weightBytes: number,
+): { workers: number; threads: number; decodeThreads: number } {
+  const cores = availableParallelism();
+  const affordable = Math.floor(POOL_WEIGHT_BYTES / weightBytes);
+  const perWorker = options.threads ?? THREADS_PER_WORKER;
+  const useful = Math.floor(cores / perWorker);
+  const workers = options.workers ?? Math.max(1, Math.min(useful, affordable));
+  const threads = options.threads ?? Math.max(1, Math.floor(cores / workers));
+  const decodeThreads = options.threads ?? (weightBytes < ONE_THREAD_BYTES ? 1 : cores);
+  return { workers, threads, decodeThreads };
+}

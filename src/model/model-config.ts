@@ -1,0 +1,69 @@
+/** What config.json says of a model's shape, under the names the families give it. */
+import { KnnLMError } from '../errors.ts';
+
+export interface ModelConfig {
+  /** `model_type`: llama, gpt2, … */
+  family: string;
+  /** d; undefined when config.json does not say. */
+  hiddenSize: number | undefined;
+  layers: number | undefined;
+  vocabSize: number | undefined;
+  /** Most positions the model can read at once. */
+  contextLength: number;
+  /** Whether config.json gives the context length, or it is a guess. */
+  contextLengthKnown: boolean;
+  /** Shape of the KV cache, for graphs that leave it symbolic. */
+  keyValueHeads: number | undefined;
+  headDim: number | undefined;
+}
+
+/** Used when nothing says how far a model's positions reach (ALiBi models). */
+const DEFAULT_CONTEXT_LENGTH = 1024;
+/** `model_max_length` of tokenizers that do not know is 10^30. */
+const LARGEST_CONTEXT_LENGTH = 1e8;
+
+export function readModelConfig(
+  config: Record<string, unknown>,
+  tokenizerConfig: Record<string, unknown> = {},
+): ModelConfig {
+  // Models that read more than text keep their language model's settings one level down.
+  const nested = (config.text_config ?? {}) as Record<string, unknown>;
+  const first = (...names: string[]): number | undefined => {
+    for (const name of names) {
+      const value = config[name] ?? nested[name];
+      if (Number.isInteger(value) && (value as number) > 0) return value as number;
+    }
+    return undefined;
+  };
+  const family = config.model_type ?? nested.model_type;
+  if (typeof family !== 'string') {
+    throw new KnnLMError(
+      'MODEL_INVALID',
+      'config.json has no "model_type". Use the config.json that belongs to the model.',
+    );
+  }
+  if (config.is_encoder_decoder === true) {
+    throw new KnnLMError(
+      'MODEL_UNSUPPORTED',
+      `The model is an encoder-decoder (${family}). Use a causal (decoder-only) language model.`,
+    );
+  }
+  const hiddenSize = first('hidden_size', 'n_embd', 'd_model');
+  const heads = first('num_attention_heads', 'n_head', 'num_heads');
+  const positions = first('max_position_embeddings', 'n_positions', 'n_ctx', 'seq_length');
+  const declared = tokenizerConfig.model_max_length;
+  const limit =
+    typeof declared === 'number' && declared > 0 && declared < LARGEST_CONTEXT_LENGTH
+      ? declared
+      : undefined;
+  return {
+    family,
+    hiddenSize,
+    layers: first('num_hidden_layers', 'n_layer', 'num_layers'),
+    vocabSize: first('vocab_size'),
+    contextLength: positions ?? limit ?? DEFAULT_CONTEXT_LENGTH,
+    contextLengthKnown: (positions ?? limit) !== undefined,
+    keyValueHeads: first('num_key_value_heads') ?? heads,
+    headDim: first('head_dim') ?? (hiddenSize && heads ? hiddenSize / heads : undefined),
+  };
+}

@@ -1,0 +1,131 @@
+/** Puts together what the JSON files and the graph say of a model, and refuses what does not fit together. */
+import { join } from 'node:path';
+import { KnnLMError } from '../errors.ts';
+import { type BoundaryTokens, findBoundaryTokens } from './boundary-tokens.ts';
+import { tokenizerFingerprint } from './fingerprint.ts';
+import type { ChosenGraph, InspectRequest } from './inspect-model.ts';
+import type { KeyName, ModelInfo } from './language-model.ts';
+import { type ModelConfig, readModelConfig } from './model-config.ts';
+import type { ModelJson } from './model-files.ts';
+import { TokenTable } from './token-table.ts';
+import type { RuntimePlan } from './worker-protocol.ts';
+
+/** The input of the last feed-forward network after its norm: best in Table 5 of Khandelwal et al. (2020). */
+export const DEFAULT_KEY: KeyName = 'ffn-input';
+
+export interface ModelFacts {
+  info: ModelInfo;
+  config: ModelConfig;
+  boundary: BoundaryTokens;
+  table: TokenTable;
+  /** All but the number of threads. */
+  plan: Omit<RuntimePlan, 'threads'>;
+  warnings: string[];
+}
+
+export function readModelFacts(
+  name: string,
+  json: ModelJson,
+  request: Pick<InspectRequest, 'folder' | 'key' | 'keyTensor'>,
+  graph: ChosenGraph,
+): ModelFacts {
+  const { folder } = request;
+  const config = readModelConfig(json.config, json.tokenizerConfig);
+  const table = new TokenTable(json.tokenizer);
+  const boundary = findBoundaryTokens({ ...json, idOf: (content) => table.idOf(content) });
+  const vocabSize = graph.vocabSize ?? config.vocabSize;
+  if (vocabSize === undefined) {
+    throw new KnnLMError(
+      'MODEL_INVALID',
+      `Neither the graph nor config.json in ${folder} gives the vocabulary's size. Add "vocab_size" to config.json.`,
+    );
+  }
+  checkVocabulary(folder, table, vocabSize, boundary);
+  const keyTensor = graph.keyTensor;
+  if (keyTensor === undefined) throw keyNotFound(join(folder, graph.file), request.key, graph);
+  // The six keys are as wide as the model. A tensor of the user's own may not be: `loadModel` runs it to see.
+  const keyDim = graph.keyDim ?? graph.hiddenWidth ?? config.hiddenSize;
+  if (keyDim === undefined) {
+    throw new KnnLMError(
+      'MODEL_INVALID',
+      `Neither the graph nor config.json in ${folder} gives the width of ${keyTensor}. Add "hidden_size" to config.json.`,
+    );
+  }
+  const path = join(folder, graph.file);
+  const { bos, eos, stopTokens } = boundary;
+  const info: ModelInfo = {
+    name,
+    folder,
+    file: graph.file,
+    family: config.family,
+    dtype: graph.dtype,
+    vocabSize,
+    keyDim,
+    layers: config.layers ?? graph.layers,
+    contextLength: config.contextLength,
+    key: request.keyTensor === undefined ? request.key : undefined,
+    keyTensor,
+    bos,
+    eos,
+    stopTokens: stopTokens.filter((id) => id < vocabSize),
+    fingerprint: {
+      weights: graph.weights,
+      tokenizer: tokenizerFingerprint(json.tokenizerBytes, bos, eos),
+      dtype: graph.dtype,
+      keyTensor,
+      provider: 'cpu',
+    },
+  };
+  const { keyValueHeads, headDim } = config;
+  const logitsTensor = graph.logitsTensor;
+  return {
+    info,
+    config,
+    boundary,
+    table,
+    plan: { path, keyTensor, logitsTensor, keyDim, keyValueHeads, headDim },
+    warnings: [...graph.warnings, ...warningsOf(config, table, vocabSize)],
+  };
+}
+
+/** A tokenizer with more tokens than the model has rows belongs to another model. */
+function checkVocabulary(
+  folder: string,
+  table: TokenTable,
+  vocabSize: number,
+  { bos, eos }: BoundaryTokens,
+): void {
+  const largest = Math.max(table.textSize - 1, bos, eos);
+  if (largest < vocabSize) return;
+  throw new KnnLMError(
+    'MODEL_INVALID',
+    `The tokenizer in ${folder} has token ${largest}, but the model knows ${vocabSize} tokens only. Use the tokenizer.json and config.json that belong to the model.`,
+  );
+}
+
+/** Models pad their vocabulary, but not to several times the tokenizer's. */
+const SUSPICIOUS_PADDING = 2;
+
+function warningsOf(config: ModelConfig, table: TokenTable, vocabSize: number): string[] {
+  const warnings: string[] = [];
+  if (table.size * SUSPICIOUS_PADDING < vocabSize) {
+    warnings.push(
+      `The tokenizer has ${table.size} tokens and the model ${vocabSize}: they may not belong together.`,
+    );
+  }
+  if (!config.contextLengthKnown) {
+    warnings.push(`config.json gives no context length; ${config.contextLength} is assumed.`);
+  }
+  return warnings;
+}
+
+function keyNotFound(path: string, key: KeyName, graph: ChosenGraph): KnnLMError {
+  const location = graph.keys[key];
+  const reason = location.tensor === undefined ? location.reason : '';
+  const others = Object.entries(graph.keys).filter(([, other]) => other.tensor !== undefined);
+  const found = others.map(([name]) => name).join(', ') || 'none';
+  return new KnnLMError(
+    'MODEL_UNSUPPORTED',
+    `The key ${key} was not found in ${path}: ${reason} Keys found: ${found}; any other tensor can be named with --key-tensor.`,
+  );
+}

@@ -1,0 +1,92 @@
+/** The main thread's end of one model worker: requests as promises; a worker that dies fails what it was doing. */
+import { type ResourceLimits, Worker } from 'node:worker_threads';
+import { KnnLMError } from '../errors.ts';
+import {
+  deserializeError,
+  type RequestName,
+  type Requests,
+  type ResponseMessage,
+} from './worker-protocol.ts';
+
+interface Pending {
+  resolve: (value: never) => void;
+  reject: (error: Error) => void;
+}
+
+/** How long a worker may take to finish its run and release its sessions. */
+const CLOSE_TIMEOUT_MS = 5_000;
+
+export class ModelWorkerClient {
+  readonly #worker: Worker;
+  readonly #pending = new Map<number, Pending>();
+  readonly #exited: Promise<void>;
+  #nextId = 1;
+  #dead: Error | undefined;
+
+  /** @param entry the worker's script */
+  constructor(
+    entry: URL = new URL('./model-worker.js', import.meta.url),
+    resourceLimits?: ResourceLimits,
+  ) {
+    this.#worker = new Worker(entry, { resourceLimits });
+    this.#worker.on('message', (message: ResponseMessage) => this.#settle(message));
+    this.#worker.on('error', (error) => this.#die(workerError(error)));
+    this.#exited = new Promise((resolve) => {
+      this.#worker.on('exit', (code) => {
+        this.#die(new Error(`The model worker ended unexpectedly with exit code ${code}.`));
+        resolve();
+      });
+    });
+    // An open model must not keep a finished program alive; a request does.
+    this.#worker.unref();
+  }
+
+  request<Name extends RequestName>(
+    name: Name,
+    request: Requests[Name]['request'],
+  ): Promise<Requests[Name]['response']> {
+    if (this.#dead) return Promise.reject(this.#dead);
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject });
+      this.#worker.ref();
+      this.#worker.postMessage({ id, name, request });
+    });
+  }
+
+  #settle(message: ResponseMessage): void {
+    const pending = this.#pending.get(message.id);
+    if (pending === undefined) return;
+    this.#pending.delete(message.id);
+    if (this.#pending.size === 0) this.#worker.unref();
+    if ('error' in message) pending.reject(deserializeError(message.error));
+    else pending.resolve(message.response as never);
+  }
+
+  #die(error: Error): void {
+    this.#dead ??= error;
+    for (const { reject } of this.#pending.values()) reject(this.#dead);
+    this.#pending.clear();
+  }
+
+  async close(): Promise<void> {
+    const closed = new KnnLMError('ABORTED', 'The model was closed.');
+    this.#die(closed);
+    this.#worker.ref();
+    this.#worker.postMessage('close');
+    const timer = setTimeout(() => void this.#worker.terminate(), CLOSE_TIMEOUT_MS);
+    await this.#exited;
+    clearTimeout(timer);
+  }
+}
+
+function workerError(error: Error): Error {
+  if ((error as NodeJS.ErrnoException).code === 'ERR_WORKER_OUT_OF_MEMORY') {
+    return new KnnLMError(
+      'IO',
+      'The model ran out of memory. Use fewer workers, a smaller window or a smaller dtype.',
+      { cause: error },
+    );
+  }
+  return error;
+}

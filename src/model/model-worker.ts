@@ -1,0 +1,81 @@
+/** Entry of a model worker thread: answers `worker-protocol.ts` requests one after another. */
+import { parentPort } from 'node:worker_threads';
+import { type InspectRequest, inspectModel } from './inspect-model.ts';
+import { ModelRuntime } from './model-runtime.ts';
+import {
+  type RequestMessage,
+  type RequestName,
+  type Requests,
+  type RuntimePlan,
+  serializeError,
+} from './worker-protocol.ts';
+
+type Answer = { response: unknown; transfer: ArrayBuffer[] };
+type Request<Name extends RequestName> = Requests[Name]['request'];
+
+// onnxruntime-node 1.30 turns float16 tensors into Float16Array where that exists (Node 24), and then reads them as empty.
+// Without the type it keeps to the bits, as on Node 20. This thread is ours alone, and nothing in it wants the type.
+Reflect.deleteProperty(globalThis, 'Float16Array');
+
+const port = parentPort!;
+let runtime: ModelRuntime | undefined;
+/** Requests wait for one another: decoder steps depend on their order, and the thread can only do one thing. */
+let last: Promise<void> = Promise.resolve();
+
+port.on('message', (message: RequestMessage | 'close') => {
+  if (message === 'close') {
+    last = last.then(async () => {
+      await runtime?.close();
+      port.close();
+    });
+    return;
+  }
+  last = last.then(() => respond(message));
+});
+
+async function respond({ id, name, request }: RequestMessage): Promise<void> {
+  try {
+    const { response, transfer } = await answer(name, request);
+    port.postMessage({ id, response }, transfer);
+  } catch (error) {
+    port.postMessage({ id, error: serializeError(error) });
+  }
+}
+
+async function answer(name: RequestName, request: unknown): Promise<Answer> {
+  if (name === 'inspect') return plain(inspectModel(request as InspectRequest));
+  if (name === 'open') {
+    runtime = await ModelRuntime.open(request as RuntimePlan);
+    return plain(undefined);
+  }
+  if (runtime === undefined) throw new Error(`Model worker was asked for ${name} before open.`);
+  switch (name) {
+    case 'keys': {
+      const { windows } = request as Request<'keys'>;
+      const keys = await runtime.keys(windows);
+      return { response: keys, transfer: keys.map(bufferOf) };
+    }
+    case 'score': {
+      const { windows, targets } = request as Request<'score'>;
+      const scored = await runtime.score(windows, targets);
+      const arrays = scored.flatMap((window) => [window.keys, window.logProbs]);
+      return { response: scored, transfer: arrays.map(bufferOf) };
+    }
+    case 'startDecoding':
+      return plain(runtime.startDecoding());
+    case 'read': {
+      const { decoder, tokens } = request as Request<'read'>;
+      const next = await runtime.read(decoder, tokens);
+      return { response: next, transfer: [next.key, next.logProbs].map(bufferOf) };
+    }
+    case 'reset':
+      return plain(runtime.resetDecoder(request as number));
+    case 'endDecoding':
+      return plain(runtime.endDecoding(request as number));
+    default:
+      throw new Error(`Unknown request ${name satisfies never}`);
+  }
+}
+
+const plain = (response: unknown): Answer => ({ response, transfer: [] });
+const bufferOf = (array: Float32Array): ArrayBuffer => array.buffer as ArrayBuffer;

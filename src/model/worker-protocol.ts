@@ -1,0 +1,71 @@
+/** What the main thread and a model worker say to each other. Everything crosses as structured clones; big arrays are transferred. */
+import { type ErrorCode, KnnLMError } from '../errors.ts';
+import type { Inspection, InspectRequest } from './inspect-model.ts';
+import type { ScoredWindow } from './language-model.ts';
+
+/** Everything a worker needs to run a model; sessions are made on first use. */
+export interface RuntimePlan {
+  /** Absolute path of the graph file. */
+  path: string;
+  keyTensor: string;
+  logitsTensor: string;
+  /** d, or undefined when only running the graph tells. */
+  keyDim: number | undefined;
+  /** onnxruntime threads. */
+  threads: number;
+  /** Cache shape for graphs that leave it symbolic. */
+  keyValueHeads: number | undefined;
+  headDim: number | undefined;
+}
+
+/** Requests by name: what is sent and what comes back. */
+export interface Requests {
+  /** Looks at the folder's graphs without running any. */
+  inspect: { request: InspectRequest; response: Inspection };
+  open: { request: RuntimePlan; response: undefined };
+  /** Windows of one batch; shorter ones are padded on the right inside. */
+  keys: { request: { windows: readonly Int32Array[] }; response: Float32Array[] };
+  score: {
+    request: { windows: readonly Int32Array[]; targets: readonly Int32Array[] };
+    response: ScoredWindow[];
+  };
+  startDecoding: { request: undefined; response: number };
+  read: {
+    request: { decoder: number; tokens: Int32Array };
+    response: { key: Float32Array; logProbs: Float32Array };
+  };
+  reset: { request: number; response: undefined };
+  endDecoding: { request: number; response: undefined };
+}
+export type RequestName = keyof Requests;
+
+export interface RequestMessage {
+  id: number;
+  name: RequestName;
+  request: unknown;
+}
+
+export type ResponseMessage =
+  | { id: number; response: unknown }
+  | { id: number; error: SerializedError };
+
+/** Errors lose their class and fields on the way between threads. */
+export interface SerializedError {
+  code: ErrorCode | undefined;
+  message: string;
+  stack: string | undefined;
+}
+
+export function serializeError(error: unknown): SerializedError {
+  return {
+    code: error instanceof KnnLMError ? error.code : undefined,
+    message: error instanceof Error ? error.message : String(error),
+    stack: error instanceof Error ? error.stack : undefined,
+  };
+}
+
+export function deserializeError({ code, message, stack }: SerializedError): Error {
+  const error = code ? new KnnLMError(code, message) : new Error(message);
+  if (stack) error.stack = stack;
+  return error;
+}
