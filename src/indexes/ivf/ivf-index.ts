@@ -35,6 +35,8 @@ export interface OpenIvfOptions {
   memoryBytes?: number;
   /** Worker threads. Default: the processor's cores, at most 8. */
   threads?: number;
+  /** The folder's header, when it was read already. */
+  header?: IvfHeader;
 }
 
 /** Settings of one search, instead of the index's own. */
@@ -79,7 +81,7 @@ export class IvfIndex implements VectorIndex {
   static async open(options: OpenIvfOptions): Promise<IvfIndex> {
     const { folder, sources, memoryBytes = DEFAULT_MEMORY_BYTES } = options;
     const threads = options.threads ?? Math.min(8, availableParallelism());
-    const header = await readHeader(folder);
+    const header = options.header ?? (await readHeader(folder));
     if (!header) throw corruptIndex(`The folder ${folder} holds no index`);
     const module = await compileListKernels();
     const script = new URL('./ivf-worker.js', import.meta.url);
