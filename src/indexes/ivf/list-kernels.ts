@@ -13,7 +13,8 @@ export type ListKernels = Record<
   | 'gatherColumns'
   | 'keepNearest'
   | 'nearest'
-  | 'quantize',
+  | 'quantize'
+  | 'sortPairs',
   Kernel
 >;
 

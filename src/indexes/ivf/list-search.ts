@@ -27,6 +27,8 @@ const RANGE = { most: 63 * 2 ** SHIFT, mostSum: (2 ** 31 - 1) / 255 };
 const PRODUCT_QUERIES = 6;
 /** Bytes of products: half of a core's second-level cache. */
 const DOTS_BYTES = 2 ** 19;
+/** Fewer pairs than a digit has values. */
+const RADIX_PAIRS = 256;
 /** Most queries of one product. */
 const MOST_LANES = 64;
 
@@ -61,7 +63,9 @@ export function searchLayout(layout: Layout, { padded, lists }: TableLayout) {
     constants: layout.take(MOST_LANES * 20),
     dots: layout.take(DOTS_BYTES),
     counts: layout.take(MOST_QUERIES * 4),
+    digits: layout.take(2048 * 4),
     pairs: layout.take(Math.max(MOST_PAIRS * 8, column * 2 * MOST_LANES)),
+    scratch: layout.take(Math.max(MOST_PAIRS * 4, column * 2)),
     table: {
       scales: layout.take(column),
       biases: layout.take(column),
@@ -153,9 +157,16 @@ export class ListSearch {
 
   /** Ids of sorted pairs. */
   #nearestFirst(pairs: number, count: number): number[] {
-    const sorted = new BigUint64Array(this.#o.memory.buffer, pairs, count).sort();
-    const words = new Uint32Array(sorted.buffer, pairs, 2 * count);
+    this.#sort(pairs, count);
+    const words = this.#o.memory.u32.subarray(pairs / 4, pairs / 4 + 2 * count);
     return Array.from({ length: count }, (_, i) => words[2 * i]!);
+  }
+
+  /** Many pairs by radix; few are sooner sorted by the runtime. */
+  #sort(pairs: number, count: number): void {
+    const { memory, at } = this.#o;
+    if (count > RADIX_PAIRS) memory.kernels.sortPairs(pairs, count, at.scratch, at.digits);
+    else new BigUint64Array(memory.buffer, pairs, count).sort();
   }
 
   async #scanList(list: number, queries: number[], room: Room, task: ProbeTask): Promise<void> {
@@ -302,19 +313,18 @@ export class ListSearch {
   }
 
   #rank(q: number, room: Room, task: ProbeTask): RankedRows {
-    const { u32, buffer } = this.#o.memory;
+    const { u32 } = this.#o.memory;
     const counts = u32.subarray(room.counts / 4, room.counts / 4 + q);
     for (let query = 0; query < q; query++) this.#keepNearest(query, room, task);
-    const pairs = new BigUint64Array(counts.reduce((sum, count) => sum + count, 0));
+    const pairs = new Uint32Array(2 * counts.reduce((sum, count) => sum + count, 0));
     let end = 0;
     for (const [query, count] of counts.entries()) {
-      const from = new BigUint64Array(buffer, room.pairs + query * room.capacity * 8, count);
-      const to = pairs.subarray(end, end + count);
-      to.set(from);
-      to.sort();
-      end += count;
+      const from = room.pairs + query * room.capacity * 8;
+      this.#sort(from, count);
+      pairs.set(u32.subarray(from / 4, from / 4 + 2 * count), end);
+      end += 2 * count;
     }
-    return { counts: counts.slice(), pairs: new Uint32Array(pairs.buffer) };
+    return { counts: counts.slice(), pairs };
   }
 
   /** (padded, 2 · q rounded up to 4) the queries' high digits, then their low ones. */

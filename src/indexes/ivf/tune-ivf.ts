@@ -34,9 +34,6 @@ export interface Trial extends IvfSettings {
   error: number;
 }
 
-const WEIGHTS = [0, 0.25, 0.5, 0.75];
-/** Lists read while the weight is chosen. */
-const WEIGHT_PROBES = 32;
 /** Keys compared exactly per neighbor wanted: on real keys all errors of the 8-bit order lie within. */
 const RERANK = 1.25;
 
@@ -50,7 +47,7 @@ export interface TunedIvf {
 export async function tuneIvf(index: IvfIndex, options: TuneIvfOptions): Promise<TunedIvf> {
   const { folder, maxError, onTrial } = options;
   const { lists } = index.header;
-  const truth = await search(index, options, { probes: lists, rerank: RERANK, spreadWeight: 0 });
+  const truth = await search(index, options, { probes: lists, rerank: RERANK });
   const trials: Trial[] = [];
   const attempt = async (settings: IvfSettings): Promise<Trial> => {
     const found = await search(index, options, settings);
@@ -60,16 +57,7 @@ export async function tuneIvf(index: IvfIndex, options: TuneIvfOptions): Promise
     onTrial?.(trial);
     return trial;
   };
-  let best: Trial | undefined;
-  for (const spreadWeight of WEIGHTS) {
-    const trial = await attempt({
-      probes: Math.min(lists, WEIGHT_PROBES),
-      rerank: 0,
-      spreadWeight,
-    });
-    if (!best || trial.recall > best.recall) best = trial;
-  }
-  const { spreadWeight } = best!;
+  const { spreadWeight } = index.header.settings;
   const chosen = await firstGoodEnough(attempt, lists, spreadWeight, maxError);
   const { probes, rerank, recall, error } = chosen;
   const settings: IvfSettings = { probes, rerank, spreadWeight };
@@ -112,7 +100,7 @@ function* ladder(lists: number): Generator<number> {
   yield lists;
 }
 
-function search(index: IvfIndex, options: TuneIvfOptions, settings: IvfSettings) {
+function search(index: IvfIndex, options: TuneIvfOptions, settings: Partial<IvfSettings>) {
   const { queries, k, exclude, excludePerQuery, signal } = options;
   return index.search(queries, { k, exclude, excludePerQuery, signal, ...settings });
 }
