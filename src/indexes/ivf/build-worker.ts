@@ -296,6 +296,12 @@ async function perform(task: BuilderTask): Promise<unknown> {
   }
 }
 
+/** What need not be copied on its way to the main thread. */
+function buffersOf(result: unknown): ArrayBuffer[] {
+  const parts = ArrayBuffer.isView(result) ? [result] : Object.values(result as object);
+  return parts.filter(ArrayBuffer.isView).map(({ buffer }) => buffer as ArrayBuffer);
+}
+
 parentPort!.on('message', async (task: BuilderTask) => {
   const answer: Answer<unknown> = await perform(task).then(
     (result) => ({ result }),
@@ -308,5 +314,5 @@ parentPort!.on('message', async (task: BuilderTask) => {
             },
           },
   );
-  parentPort!.postMessage(answer);
+  parentPort!.postMessage(answer, 'result' in answer ? buffersOf(answer.result) : []);
 });

@@ -43,7 +43,7 @@ export async function trainCentroids(options: KMeansOptions): Promise<Float32Arr
       if (counts[l]! > 0) takeMean(l, parts, counts[l]!, centroids, options);
       if (l % 256 === 255) await breather.pause();
     }
-    splitFullest(counts, centroids, options, random);
+    await splitFullest(counts, centroids, options, random);
     onStep(step + 1);
   }
   return centroids;
@@ -94,12 +94,13 @@ function takeMean(
   }
 }
 
-function splitFullest(
+async function splitFullest(
   counts: Float64Array,
   centroids: Float32Array,
   { padded, scale }: KMeansOptions,
   random: Random,
-): void {
+): Promise<void> {
+  const breather = new Breather();
   for (let empty = 0; empty < counts.length; empty++) {
     if (counts[empty]! > 0) continue;
     let fullest = 0;
@@ -112,5 +113,6 @@ function splitFullest(
     }
     counts[empty] = counts[fullest]! / 2;
     counts[fullest]! /= 2;
+    await breather.pause();
   }
 }
