@@ -22,7 +22,7 @@ const SETTINGS: RetrievalSettings = { k: 1024, lambda: 0.5, temperature: 8 };
 /** What predicts best averages over many contexts; to write, a memory that listens to the nearest few reads better. */
 const WRITING: Partial<RetrievalSettings> = { temperature: 2 };
 const PROMPT = 'The kidneys';
-const MAX_TOKENS = 48;
+const MAX_TOKENS = 51;
 
 interface DemoOptions {
   out?: string;
