@@ -2,7 +2,6 @@
  * Builds the inverted file of a datastore and chooses how it is searched: as few lists as keep the error in the mixture's
  * log-probability below what was asked. The queries are stored keys that may not find their own documents.
  */
-import { join } from 'node:path';
 import { Datastore } from '../datastore/datastore.ts';
 import { freeDiskBytes } from '../datastore/files.ts';
 import { KnnLMError } from '../errors.ts';
@@ -13,13 +12,11 @@ import { type Trial, tuneIvf } from '../indexes/ivf/tune-ivf.ts';
 import { readKeys } from '../indexes/read-keys.ts';
 import type { Neighbors } from '../indexes/vector-index.ts';
 import type { IdRange } from '../math/vectors.ts';
+import { indexFolder } from './index-folder.ts';
 import { DEFAULT_SETTINGS } from './interpolate.ts';
 import { retrievalError, valueLogFrequencies } from './retrieval-error.ts';
 import { mergeRanges } from './retriever.ts';
 import type { Progress } from './types.ts';
-
-/** Folder of the index within a datastore. */
-export const indexFolder = (store: string): string => join(store, 'index');
 
 /** Queries that the error is measured on. */
 const QUERIES = 512;
@@ -92,7 +89,13 @@ export async function indexStore(
       memoryBytes,
       threads,
       signal,
-      onProgress: ({ phase, done, total }) => onProgress?.({ phase, done, total, unit: 'entries' }),
+      onProgress: ({ phase, done, total }) =>
+        onProgress?.({
+          phase,
+          done: Math.round((done / total) * datastore.entries),
+          total: datastore.entries,
+          unit: 'entries',
+        }),
     });
     const index = await IvfIndex.open({ folder, sources, memoryBytes, threads, header });
     try {
@@ -149,7 +152,7 @@ async function tune(
   const lmLogProbs = Float64Array.from(targets, (target) => frequencies[target]!);
   const own = datastore.settings ?? DEFAULT_SETTINGS;
   const k = Math.min(own.k, datastore.entries);
-  let trials = 0;
+  let searched = 0;
   const tuned = await tuneIvf(index, {
     folder,
     queries: await readKeys(datastore.keySources(), datastore.keyDim, entries),
@@ -164,7 +167,10 @@ async function tune(
         lmLogProbs,
         settings: [own, { lambda: TUNED.lambda, temperature: typicalTemperature(truth) }],
       }),
-    onTrial: () => onProgress?.({ phase: 'tuning', done: ++trials, unit: 'entries' }),
+    onTrial: () => {
+      searched += held.length;
+      onProgress?.({ phase: 'tuning', done: searched, unit: 'entries' });
+    },
     signal,
   });
   const { settings } = tuned.header;

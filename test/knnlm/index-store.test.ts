@@ -7,7 +7,8 @@ import { DatastoreWriter } from '../../dist/datastore/datastore-writer.js';
 import { documentHash } from '../../dist/datastore/hash.js';
 import type { StoreHeader } from '../../dist/datastore/manifest.js';
 import { openIndex } from '../../dist/indexes/open-index.js';
-import { indexFolder, indexStore } from '../../dist/knnlm/index-store.js';
+import { describeIndex, indexFolder, removeIndex } from '../../dist/knnlm/index-folder.js';
+import { indexStore } from '../../dist/knnlm/index-store.js';
 import { retrievalError, valueLogFrequencies } from '../../dist/knnlm/retrieval-error.js';
 import { clustered } from '../indexes/vectors.ts';
 
@@ -74,6 +75,18 @@ it('indexes a store within the error asked for, and the index is used when the s
   expect([index.kind, index.size]).toEqual(['ivf', 4000]);
   await index.close();
   await datastore.close();
+  const { lists, settings: chosen, recall, error, bytes } = result;
+  expect(await describeIndex(store)).toEqual({
+    kind: 'ivf',
+    indexed: 4000,
+    lists,
+    probes: chosen.probes,
+    recall,
+    error,
+    bytes,
+  });
+  await removeIndex(store);
+  expect(await describeIndex(store)).toEqual({ kind: 'flat' });
 });
 
 it('reads more lists when less error is allowed', async () => {
