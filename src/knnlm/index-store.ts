@@ -20,7 +20,7 @@ import type { Progress } from './types.ts';
 
 /** Queries that the error is measured on. */
 const QUERIES = 512;
-const MAX_ERROR = 0.02;
+const MAX_ERROR = 0.01;
 /** A document with more than this share of all entries is not left out whole: there would be nothing left to find. */
 const LARGE_DOCUMENT = 0.1;
 /**
@@ -34,7 +34,7 @@ export interface IndexStoreRequest {
   lists?: number;
   /**
    * Mean change of the mixture's log-probability that approximate search may cause, in nats. Lower reads more lists.
-   * Default 0.02, which moves perplexity by far less, for errors of both signs cancel.
+   * Default 0.01, which moves perplexity by less: frequencies stand in for the model, and errors of both signs cancel.
    */
   maxError?: number;
   /** Bytes of memory to use. Default 1 GiB. */
