@@ -131,6 +131,16 @@ describe('an inverted file', () => {
     }
   });
 
+  it.each([{ threads: 0 }, { threads: 1.5 }, { memoryBytes: -1 }, { memoryBytes: Number.NaN }])(
+    'refuses to open with %o',
+    async (bad) => {
+      await expect(IvfIndex.open({ folder, sources, ...bad })).rejects.toMatchObject({
+        code: 'INVALID_ARGUMENT',
+        message: expect.stringContaining(Object.keys(bad)[0]!),
+      });
+    },
+  );
+
   it('reports progress and stops cleanly', async () => {
     const there = await stored(keys, dim);
     const phases = new Set<string>();

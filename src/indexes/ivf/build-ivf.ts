@@ -53,6 +53,8 @@ const STEPS = 10;
 const ROWS_PER_LIST = 64;
 /** Consecutive rows per read of the sample. */
 const SAMPLE_RUN = 16;
+/** Of each worker. */
+const MOST_SAMPLE_BYTES = 2 ** 30;
 const STATISTICS_ROWS = 16384;
 const DEFAULT_MEMORY_BYTES = 2 ** 30;
 /**
@@ -133,8 +135,12 @@ function checkOptions({ sources, dim, lists, threads }: BuildIvfOptions, n: numb
   return lists ?? defaultLists(n);
 }
 
-const sampleSize = (n: number, lists: number): number =>
-  Math.min(n, Math.max(lists * ROWS_PER_LIST, STATISTICS_ROWS));
+/** Bounded by the rows a worker's memory has room for, which only matters to very wide keys. */
+function sampleSize(n: number, lists: number, dim: number, threads: number): number {
+  const wanted = Math.max(lists * ROWS_PER_LIST, STATISTICS_ROWS);
+  const room = Math.floor((threads * MOST_SAMPLE_BYTES) / (paddedWidth(dim) + 16));
+  return Math.min(n, wanted, room);
+}
 
 async function startWorkers(
   { dim, sources, threads = Math.min(8, availableParallelism()) }: BuildIvfOptions,
@@ -142,7 +148,7 @@ async function startWorkers(
   n: number,
 ): Promise<WorkerPool[]> {
   const module = await compileListKernels();
-  const runs = Math.ceil(sampleSize(n, lists) / SAMPLE_RUN);
+  const runs = Math.ceil(sampleSize(n, lists, dim, threads) / SAMPLE_RUN);
   const sampleRows = Math.ceil(runs / threads) * SAMPLE_RUN;
   const start: BuilderStart = { module, dim, sources, lists, sampleRows };
   const script = new URL('./build-worker.js', import.meta.url);
@@ -162,7 +168,7 @@ async function buildFile(build: Build) {
   const { mean, scale } = space;
   const scales: CodeScales = { mean, scale, inverseUnit: 1 / space.unit };
   const sampled = await Promise.all(
-    sampleRuns(n, sampleSize(n, lists), pools.length).map((runs, w) =>
+    sampleRuns(n, sampleSize(n, lists, dim, pools.length), pools.length).map((runs, w) =>
       pools[w]!.run<number>({ kind: 'sample', runs, space: scales }),
     ),
   );

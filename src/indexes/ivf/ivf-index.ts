@@ -81,6 +81,7 @@ export class IvfIndex implements VectorIndex {
   static async open(options: OpenIvfOptions): Promise<IvfIndex> {
     const { folder, sources, memoryBytes = DEFAULT_MEMORY_BYTES } = options;
     const threads = options.threads ?? Math.min(8, availableParallelism());
+    checkMachine(threads, memoryBytes);
     const header = options.header ?? (await readHeader(folder));
     if (!header) throw corruptIndex(`The folder ${folder} holds no index`);
     const module = await compileListKernels();
@@ -245,6 +246,21 @@ export class IvfIndex implements VectorIndex {
       });
       await breather.pause();
     }
+  }
+}
+
+function checkMachine(threads: number, memoryBytes: number): void {
+  if (!(Number.isInteger(threads) && threads >= 1)) {
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      `threads must be an integer of 1 or more, not ${threads}. Leave it out for the default.`,
+    );
+  }
+  if (!(memoryBytes >= 0)) {
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      `memoryBytes must be 0 or more, not ${memoryBytes}. Leave it out for 2 GiB.`,
+    );
   }
 }
 
