@@ -1,5 +1,12 @@
 /** The package root. Importing it loads no heavy library: each enters by one file, on first use. */
+export {
+  type Compaction,
+  type CompactOptions,
+  compactDatastore,
+} from './datastore/compact-datastore.ts';
 export { Datastore } from './datastore/datastore.ts';
+export { type Removal, removeDocuments } from './datastore/remove-documents.ts';
+export type { DocumentSelection } from './datastore/select-documents.ts';
 export { estimateDocuments } from './datastore/sources/estimate-documents.ts';
 export { readDocuments } from './datastore/sources/read-documents.ts';
 export type { DocumentRecord, SettingsRecord, SourceDocument } from './datastore/types.ts';
@@ -26,10 +33,13 @@ export { KEY_NAMES } from './model/language-model.ts';
 export { loadModel } from './model/load-model.ts';
 export type { Encoding, Tokenizer, TokenStream } from './model/tokenizer.ts';
 export {
+  type AddRequest,
+  addDocuments,
   type BuildDatastoreRequest,
   buildDatastore,
   DEFAULT_MODEL,
   datastoreInfo,
+  listDocuments,
   type OpenOptions,
   openKnnLM,
 } from './open.ts';

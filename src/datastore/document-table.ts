@@ -140,6 +140,21 @@ export class DocumentTable implements Iterable<DocumentRecord> {
     };
   }
 
+  /** Bytes [start, end) of a row's line in the concatenation of all segments' lines. */
+  lineRange(row: number): [start: number, end: number] {
+    return [this.#lines[row]!, this.#lines[row + 1]!];
+  }
+
+  /** Id of a row's first entry. @param row 0 to length; the last gives n */
+  startOf(row: number): number {
+    return this.#starts[row]!;
+  }
+
+  /** A segment's lines as they are in its file. */
+  linesOf(segment: number): Buffer {
+    return this.#bytes[segment]!.bytes;
+  }
+
   isDeleted(row: number): boolean {
     const start = this.#starts[row]!;
     const i = lastAtMost(this.#deleted.length, (range) => this.#deleted[range]![0] <= start);

@@ -17,7 +17,7 @@ import {
   stat,
   statfs,
 } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { ioError, KnnLMError } from '../errors.ts';
 
@@ -85,6 +85,16 @@ export async function removeFolder(path: string): Promise<void> {
 
 export async function removeFile(path: string): Promise<void> {
   await change('remove', path, () => rm(path, { force: true }));
+}
+
+/** A folder with everything in it. */
+export async function removeTree(path: string): Promise<void> {
+  for (const name of await listFolder(path)) {
+    const inner = join(path, name);
+    if ((await pathKind(inner)) === 'folder') await removeTree(inner);
+    else await removeFile(inner);
+  }
+  await removeFolder(path);
 }
 
 export async function renameFile(from: string, to: string): Promise<void> {
