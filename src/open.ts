@@ -1,4 +1,5 @@
 /** The ways in: build a datastore from documents, add to one, open one with its model. */
+import { checkBuildTarget } from './datastore/build-target.ts';
 import { Datastore } from './datastore/datastore.ts';
 import { DatastoreWriter } from './datastore/datastore-writer.ts';
 import { checkSameHeader, headerOf, type Manifest, readManifest } from './datastore/manifest.ts';
@@ -138,6 +139,7 @@ export async function buildDatastore(
   };
   const { signal, textColumn, idColumn, invalidUtf8 } = request;
   const readOptions: ReadOptions = { signal, textColumn, idColumn, invalidUtf8 };
+  await checkBuildTarget(request.out);
   const estimate = await estimateDocuments(inputs, readOptions);
   const model = await loadModel(request.model ?? DEFAULT_MODEL, request);
   try {

@@ -102,11 +102,14 @@ it('refuses the tokenizer of another model', () => {
   const other = brokenModel('other', 'tokenizer.json', () =>
     readFileSync(`${bundled}tokenizer.json`),
   );
-  refused(['build', 'story.txt', '--out', 'e', '--model', other], /tokenizer/, '8192', '512');
+  refused(['build', 'story.txt', '--out', 'e', '--model', other], /tokenizer/, '8191', '512');
 });
 
 it('refuses a dynamically quantized graph and says why', () => {
-  refused(['build', 'story.txt', '--out', 'f', '--model', model, '--dtype', 'int8'], /future/);
+  refused(
+    ['build', 'story.txt', '--out', 'f', '--model', model, '--dtype', 'int8'],
+    /later tokens change earlier keys/,
+  );
 });
 
 it('refuses a folder that cannot be written, and one that is not its own', () => {

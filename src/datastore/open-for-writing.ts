@@ -1,6 +1,7 @@
 /** How a folder becomes one that may be written: new, continued, or with a segment more. */
 import { KnnLMError } from '../errors.ts';
-import { listFolder, makeFolder, pathKind, removeTree } from './files.ts';
+import { checkBuildFolder, refuseFinished } from './build-target.ts';
+import { makeFolder, pathKind, removeTree } from './files.ts';
 import {
   checkSameHeader,
   createManifest,
@@ -15,33 +16,14 @@ import { segmentFolder } from './segment.ts';
 /** `build` makes a datastore or goes on with a half-built one; `add` gives a finished one a new segment. */
 export type WriteMode = 'build' | 'add';
 
-/** Names that an interrupted start leaves in a folder. */
-const isOurLeftover = (name: string): boolean =>
-  name === 'manifest.json.tmp' || name === 'lock' || name.startsWith('lock.');
-
-/** Refuses paths that are something else, before anything is written. */
+/** Makes room for a new datastore, or refuses the path, before anything is written. */
 export async function prepareFolder(path: string, mode: WriteMode): Promise<void> {
-  const kind = await pathKind(path);
-  if (kind === 'file' || kind === 'other')
-    throw new KnnLMError(
-      'INVALID_ARGUMENT',
-      `${path} is a file; a datastore is a folder. Give another --out.`,
-    );
   if (mode === 'add') {
     await readManifest(path);
     return;
   }
-  if (kind === 'missing') {
-    await makeFolder(path);
-    return;
-  }
-  if ((await pathKind(manifestPath(path))) === 'file') return;
-  const foreign = (await listFolder(path)).find((name) => !isOurLeftover(name));
-  if (foreign !== undefined)
-    throw new KnnLMError(
-      'STORE_EXISTS',
-      `${path} is not empty (it holds ${foreign}) and not a datastore. Give a new or empty folder.`,
-    );
+  await checkBuildFolder(path);
+  if ((await pathKind(path)) === 'missing') await makeFolder(path);
 }
 
 /** The manifest to write under: a new one, or the stored one if it may be continued. Called under the lock. */
@@ -56,11 +38,7 @@ export async function openManifest(
     return created;
   }
   const manifest = await readManifest(path);
-  if (mode === 'build' && manifest.building?.mode !== 'build')
-    throw new KnnLMError(
-      'STORE_EXISTS',
-      `${path} is already a finished datastore. Add to it: knnlm add ${path} DOCS..., or give another --out.`,
-    );
+  if (mode === 'build') refuseFinished(path, manifest);
   if (mode === 'add' && manifest.building?.mode === 'build')
     throw new KnnLMError(
       'INVALID_ARGUMENT',

@@ -32,15 +32,20 @@ export interface Prediction {
   weights: Float64Array;
 }
 
+export interface PredictOptions extends Pick<GenerateOptions, 'settings' | 'exclude' | 'signal'> {
+  /** Search even when λ is 0 and nothing retrieved can count: the neighbors are what is wanted. */
+  alwaysSearch?: boolean;
+}
+
 /** One step of the method: search with the key, mix. */
 export async function predict(
   next: { key: Float32Array; logProbs: Float32Array },
   retriever: Retriever,
-  { settings, exclude, signal }: Pick<GenerateOptions, 'settings' | 'exclude' | 'signal'>,
+  { settings, exclude, signal, alwaysSearch = false }: PredictOptions,
 ): Promise<Prediction> {
   const { k, lambda, temperature } = settings;
   const lm = next.logProbs;
-  if (lambda === 0) {
+  if (lambda === 0 && !alwaysSearch) {
     return {
       logProbs: lm,
       lm,

@@ -125,12 +125,11 @@ export class KnnLM {
       const [ids] = await this.model.encodeDocuments([context]);
       reader = await SequenceReader.open(this.model, this.#plan);
       const next = await reader.read([this.model.tokenizer.bos, ...ids!]);
-      // Neighbors are asked for even when λ is 0: they are what is wanted here.
-      const searched = settings.lambda === 0 ? { ...settings, lambda: Number.MIN_VALUE } : settings;
       const prediction = await predict(next, snapshot.retriever, {
-        settings: searched,
+        settings,
         exclude,
         signal,
+        alwaysSearch: true,
       });
       const { retrieved, weights, logProbs, lm, votes } = prediction;
       const hits = Array.from(retrieved!.ids.subarray(0, show), (entry, i) => ({
