@@ -2,6 +2,7 @@
 import { checkBuildTarget } from './datastore/build-target.ts';
 import { Datastore } from './datastore/datastore.ts';
 import { DatastoreWriter } from './datastore/datastore-writer.ts';
+import { checkWritable } from './datastore/files.ts';
 import { checkSameHeader, headerOf, type Manifest, readManifest } from './datastore/manifest.ts';
 import { estimateDocuments } from './datastore/sources/estimate-documents.ts';
 import { type ReadOptions, readDocuments } from './datastore/sources/read-documents.ts';
@@ -200,6 +201,8 @@ export async function addDocuments(
   request: AddRequest = {},
 ): Promise<AddResult> {
   const manifest = await readManifest(store);
+  // Nobody should wait for the model to hear it.
+  await checkWritable(store);
   const { signal, textColumn, idColumn, invalidUtf8, onSkip } = request;
   const readOptions: ReadOptions = { signal, textColumn, idColumn, invalidUtf8, onSkip };
   const estimate = await estimateDocuments(inputs, readOptions);
