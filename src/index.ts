@@ -24,6 +24,11 @@ export {
   neighborWeights,
 } from './knnlm/interpolate.ts';
 export { KnnLM } from './knnlm/knnlm.ts';
+export {
+  type ReceiptOptions,
+  type RemovalReceipt,
+  removeWithReceipt,
+} from './knnlm/removal-receipt.ts';
 export type { StoreInfo } from './knnlm/store-info.ts';
 export type * from './knnlm/types.ts';
 export type { IdRange, KeyDtype, KeySource } from './math/vectors.ts';

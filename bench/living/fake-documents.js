@@ -24,9 +24,8 @@ export const HEADER = {
 
 const made = new Map();
 
-/** @param length entries; the same id and version must always come with the same one */
 export function fakeDocument(id, version = 0, length = 40) {
-  const name = `${id}@${version}`;
+  const name = `${id}@${version}#${length}`;
   const known = made.get(name);
   if (known) return known;
   const hash = createHash('sha256').update(name).digest('hex');

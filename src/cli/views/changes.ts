@@ -1,6 +1,7 @@
 /** What the commands print that change a store: add, update, remove, compact; and the list of documents. */
 import type { Compaction } from '../../datastore/compact-datastore.ts';
 import type { Removal } from '../../datastore/remove-documents.ts';
+import type { RemovalReceipt } from '../../knnlm/removal-receipt.ts';
 import type { AddResult, DocumentRecord } from '../../knnlm/types.ts';
 import { bytes, count, counted, duration } from '../numbers.ts';
 import type { Colors } from '../screen.ts';
@@ -32,7 +33,7 @@ export function addSummary(result: AddResult, store: string, colors: Colors): st
 
 export function removalText(
   { documents, entries, remaining }: Removal,
-  { dryRun, store }: { dryRun: boolean; store: string },
+  { dryRun, store, compacted }: { dryRun: boolean; store: string; compacted?: boolean },
   colors: Colors,
 ): string {
   const lines = documents
@@ -44,11 +45,29 @@ export function removalText(
   lines.push(
     `${counted(documents.length, 'document')} ${verb}, ${count(entries)} entries; ${count(remaining)} are left.`,
   );
-  if (!dryRun)
+  if (!dryRun && !compacted)
     lines.push(
       colors.dim(
         `Nothing of them is retrieved any more. To take their bytes out of the files too: knnlm compact ${oneLine(store)}`,
       ),
+    );
+  return lines.join('\n');
+}
+
+export function receiptText(
+  removal: Removal,
+  { checks }: RemovalReceipt,
+  store: string,
+  colors: Colors,
+): string {
+  const { search, files } = checks;
+  const lines = [
+    removalText(removal, { dryRun: false, store, compacted: files !== undefined }, colors),
+    `Asked for with ${count(search.queries)} of their own keys: ${count(search.found)} found (${count(search.foundWithoutExclusion)} were they not excluded).`,
+  ];
+  if (files)
+    lines.push(
+      `Looked for in ${counted(files.files, 'file')}, ${bytes(files.bytes)}: ${count(files.keysFound)} of ${count(files.keysSearched)} keys and ${count(files.hashesFound)} hashes found.`,
     );
   return lines.join('\n');
 }
