@@ -158,7 +158,8 @@ async function sampleRows(
   const step = Math.max(1, Math.ceil(total / most));
   const rows: Uint8Array[] = [];
   let i = 0;
-  for await (const row of keyRows(store, ranges)) if (i++ % step === 0) rows.push(new Uint8Array(row));
+  for await (const row of keyRows(store, ranges))
+    if (i++ % step === 0) rows.push(new Uint8Array(row));
   return rows;
 }
 
