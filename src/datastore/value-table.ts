@@ -3,10 +3,10 @@
  * The files are opened at once, so that a compaction that removes them leaves an open datastore as it was.
  */
 import { Breather } from '../math/breather.ts';
-import { truncatedFile } from './checksummed-file.ts';
+import { BLOCK_BYTES, checkBlock, readChecksums, truncatedFile } from './checksummed-file.ts';
 import { DataFile } from './files.ts';
 import type { Manifest } from './manifest.ts';
-import { segmentParts } from './segment.ts';
+import { isGrowing, segmentParts } from './segment.ts';
 
 type Values = Uint16Array | Uint32Array;
 
@@ -15,10 +15,10 @@ interface Segment {
   /** Ids of the first entry and of the one after the last. */
   start: number;
   end: number;
+  /** Undefined while the segment is still being written. */
+  checksums?: Buffer;
   loaded?: Promise<Values>;
 }
-
-const CHUNK_BYTES = 4 * 1024 * 1024;
 
 export class ValueTable {
   readonly #segments: readonly Segment[];
@@ -37,8 +37,12 @@ export class ValueTable {
     try {
       for (const segment of manifest.segments) {
         const end = start + segment.entries;
-        const path = segmentParts(store, manifest, segment)[1]!.path;
-        if (end > start) segments.push({ file: await DataFile.open(path, 'r'), start, end });
+        const { path, bytes } = segmentParts(store, manifest, segment)[1]!;
+        if (end > start) {
+          const growing = isGrowing(manifest, segment);
+          const checksums = growing ? undefined : await readChecksums(path, bytes);
+          segments.push({ file: await DataFile.open(path, 'r'), start, end, checksums });
+        }
         start = end;
       }
     } catch (error) {
@@ -106,13 +110,15 @@ export class ValueTable {
   }
 }
 
-async function readValues({ file, start, end }: Segment, wide: boolean): Promise<Values> {
+async function readValues(segment: Segment, wide: boolean): Promise<Values> {
+  const { file, start, end, checksums } = segment;
   const values = wide ? new Uint32Array(end - start) : new Uint16Array(end - start);
   const bytes = new Uint8Array(values.buffer);
-  for (let at = 0; at < bytes.length; at += CHUNK_BYTES) {
-    const chunk = bytes.subarray(at, at + CHUNK_BYTES);
-    const read = await file.read(chunk, at);
-    if (read < chunk.length) throw truncatedFile(file.path, bytes.length, at + read);
+  for (let at = 0, index = 0; at < bytes.length; at += BLOCK_BYTES, index++) {
+    const block = bytes.subarray(at, at + BLOCK_BYTES);
+    const read = await file.read(block, at);
+    if (read < block.length) throw truncatedFile(file.path, bytes.length, at + read);
+    if (checksums) checkBlock(file.path, { block, index, checksums });
   }
   return values;
 }

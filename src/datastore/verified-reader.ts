@@ -1,8 +1,6 @@
 /** Reads stretches of a finished data file, every block compared with its checksum before any of it is given out. */
-import { crc32 } from 'node:zlib';
-import { KnnLMError } from '../errors.ts';
-import { BLOCK_BYTES, checksumBytes, truncatedFile } from './checksummed-file.ts';
-import { DataFile, readWhole } from './files.ts';
+import { BLOCK_BYTES, checkBlock, readChecksums, truncatedFile } from './checksummed-file.ts';
+import { DataFile } from './files.ts';
 
 /**
  * @param file its path and the bytes that count
@@ -16,9 +14,7 @@ export async function* readVerified(
 ): AsyncGenerator<Uint8Array> {
   const { path, bytes } = file;
   if (bytes === 0) return;
-  const checksums = await readWhole(`${path}.crc`);
-  if (checksums.length !== checksumBytes(bytes))
-    throw truncatedFile(`${path}.crc`, checksumBytes(bytes), checksums.length);
+  const checksums = await readChecksums(path, bytes);
   const data = await DataFile.open(path, 'r');
   const buffer = Buffer.alloc(BLOCK_BYTES);
   let loaded = -1;
@@ -31,8 +27,8 @@ export async function* readVerified(
         if (loaded !== block) {
           const whole = buffer.subarray(0, last - first);
           const read = await data.read(whole, first);
-          if (read < whole.length || crc32(whole) !== checksums.readUInt32LE(block * 4))
-            throw damaged(path, first, last);
+          if (read < whole.length) throw truncatedFile(path, bytes, first + read);
+          checkBlock(path, { block: whole, index: block, checksums });
           loaded = block;
         }
         const stop = Math.min(end, last);
@@ -44,9 +40,3 @@ export async function* readVerified(
     await data.close();
   }
 }
-
-const damaged = (path: string, first: number, last: number): KnnLMError =>
-  new KnnLMError(
-    'STORE_CORRUPT',
-    `${path} is damaged: bytes ${first} to ${last} do not match their checksum. Restore it from a backup or build the datastore again.`,
-  );
