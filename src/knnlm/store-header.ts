@@ -1,7 +1,7 @@
 /** What a datastore must say of the model that makes its keys. */
 import { resolve } from 'node:path';
 import type { StoreHeader } from '../datastore/manifest.ts';
-import type { LanguageModel } from '../model/language-model.ts';
+import type { LanguageModel, ModelInfo } from '../model/language-model.ts';
 
 export function headerFor(
   { info, tokenizer }: LanguageModel,
@@ -9,7 +9,7 @@ export function headerFor(
 ): StoreHeader {
   return {
     model: {
-      name: portableName(info.name),
+      name: portableName(info),
       family: info.family,
       file: info.file,
       contextLength: info.contextLength,
@@ -24,7 +24,7 @@ export function headerFor(
   };
 }
 
-/** A folder is stored as an absolute path, so that the store can be opened from anywhere. */
-function portableName(name: string): string {
-  return /^[./~]|[\\]/.test(name) ? resolve(name) : name;
+/** A folder is stored as an absolute path, so that the store can be opened from anywhere; a hub id or a bundled name as it is. */
+function portableName({ name, folder }: ModelInfo): string {
+  return resolve(name) === resolve(folder) ? resolve(folder) : name;
 }
