@@ -41,7 +41,9 @@ async function makeStore(path) {
   await headOfDocuments(docs, 1, head);
   const small = join(folder, 'small');
   await buildDatastore([head], { out: small });
-  const { header } = await Datastore.open(small);
+  const built = await Datastore.open(small);
+  const { header } = built;
+  await built.close();
   const writer = await DatastoreWriter.open(path, header);
   const { dim } = header.key;
   const floats = new Float32Array(LENGTH * dim);
