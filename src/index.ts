@@ -1,5 +1,12 @@
 /** The package root. Importing it loads no heavy library: each enters by one file, on first use. */
+export {
+  type Compaction,
+  type CompactOptions,
+  compactDatastore,
+} from './datastore/compact-datastore.ts';
 export { Datastore } from './datastore/datastore.ts';
+export { type Removal, removeDocuments } from './datastore/remove-documents.ts';
+export type { DocumentSelection } from './datastore/select-documents.ts';
 export { estimateDocuments } from './datastore/sources/estimate-documents.ts';
 export { readDocuments } from './datastore/sources/read-documents.ts';
 export type { DocumentRecord, SettingsRecord, SourceDocument } from './datastore/types.ts';
@@ -23,6 +30,11 @@ export {
   neighborWeights,
 } from './knnlm/interpolate.ts';
 export { KnnLM } from './knnlm/knnlm.ts';
+export {
+  type ReceiptOptions,
+  type RemovalReceipt,
+  removeWithReceipt,
+} from './knnlm/removal-receipt.ts';
 export type { StoreInfo } from './knnlm/store-info.ts';
 export type * from './knnlm/types.ts';
 export type { IdRange, KeyDtype, KeySource } from './math/vectors.ts';
@@ -32,10 +44,13 @@ export { KEY_NAMES } from './model/language-model.ts';
 export { loadModel } from './model/load-model.ts';
 export type { Encoding, Tokenizer, TokenStream } from './model/tokenizer.ts';
 export {
+  type AddRequest,
+  addDocuments,
   type BuildDatastoreRequest,
   buildDatastore,
   DEFAULT_MODEL,
   datastoreInfo,
+  listDocuments,
   type OpenOptions,
   openKnnLM,
 } from './open.ts';

@@ -1,28 +1,30 @@
-/** The two ways in: build a datastore from documents, open one with its model. */
-import { resolve } from 'node:path';
+/** The ways in: build a datastore from documents, add to one, open one with its model. */
 import { checkBuildTarget } from './datastore/build-target.ts';
 import { Datastore } from './datastore/datastore.ts';
 import { DatastoreWriter } from './datastore/datastore-writer.ts';
-import { checkSameHeader, type StoreHeader } from './datastore/manifest.ts';
+import { checkWritable } from './datastore/files.ts';
+import { checkSameHeader, headerOf, type Manifest, readManifest } from './datastore/manifest.ts';
 import { estimateDocuments } from './datastore/sources/estimate-documents.ts';
 import { type ReadOptions, readDocuments } from './datastore/sources/read-documents.ts';
+import type { DocumentRecord } from './datastore/types.ts';
 import { KnnLMError } from './errors.ts';
 import { openIndex } from './indexes/open-index.ts';
+import { addEntries } from './knnlm/add.ts';
 import { buildEntries } from './knnlm/build.ts';
 import { checkDisk, planBuild } from './knnlm/estimate.ts';
 import { indexFolder } from './knnlm/index-folder.ts';
 import { checkSettings, DEFAULT_SETTINGS } from './knnlm/interpolate.ts';
 import { KnnLM } from './knnlm/knnlm.ts';
-import { Retriever } from './knnlm/retriever.ts';
+import { type OpenStoreIndex, Snapshot } from './knnlm/snapshot.ts';
+import { headerFor } from './knnlm/store-header.ts';
 import { describeStore, type StoreInfo } from './knnlm/store-info.ts';
-import type { BuildRequest, BuildResult } from './knnlm/types.ts';
+import type { AddOptions, AddResult, BuildRequest, BuildResult } from './knnlm/types.ts';
 import { defaultWindowPlan } from './knnlm/windows.ts';
 import type {
   KeyName,
   LanguageModel,
   LoadModelOptions,
   ModelDtype,
-  ModelInfo,
 } from './model/language-model.ts';
 import { loadModel } from './model/load-model.ts';
 
@@ -45,34 +47,49 @@ export async function openKnnLM(store: string, options: OpenOptions = {}): Promi
   const datastore = await Datastore.open(store);
   let loaded: LanguageModel | undefined;
   try {
-    if (datastore.entries === 0) {
+    if (datastore.liveEntries === 0) {
       throw new KnnLMError(
         'NO_DOCUMENTS',
-        `The datastore ${store} holds no entries yet. Build it first: knnlm build DOCS... --out ${store}`,
+        datastore.complete
+          ? `The datastore ${store} holds no documents. Add some: knnlm add ${store} DOCS...`
+          : `The datastore ${store} holds no entries yet. Build it first: knnlm build DOCS... --out ${store}`,
       );
     }
-    const { header } = datastore;
-    const model = await loadModel(options.model ?? header.model.name, {
-      ...options,
-      ...(header.key.name ? { key: header.key.name as KeyName } : { keyTensor: header.key.tensor }),
-      dtype: header.fingerprint.dtype as ModelDtype,
-    });
-    loaded = model;
-    checkSameHeader(
-      datastore.manifest,
-      headerFor(model, { ...header, keyDtype: header.key.dtype }),
-    );
-    const index = await openIndex({
-      sources: datastore.keySources(),
-      dim: datastore.keyDim,
-      memoryBytes: options.memoryBytes,
-      indexFolder: indexFolder(store),
-    });
-    const info = await describeStore(datastore);
-    return new KnnLM({ info, datastore, model, retriever: new Retriever(datastore, index) });
+    loaded = await loadStoreModel(datastore.manifest, options);
   } catch (error) {
     await loaded?.close();
     await datastore.close();
+    throw error;
+  }
+  const openStoreIndex: OpenStoreIndex = (current) =>
+    openIndex({
+      sources: current.keySources(),
+      dim: current.keyDim,
+      memoryBytes: options.memoryBytes,
+      indexFolder: indexFolder(current.path),
+    });
+  try {
+    const snapshot = await Snapshot.open(datastore, openStoreIndex);
+    return new KnnLM({ snapshot, model: loaded, openIndex: openStoreIndex });
+  } catch (error) {
+    await loaded.close();
+    throw error;
+  }
+}
+
+/** The model that made a datastore's keys. Errors: those of `loadModel`, `MODEL_MISMATCH`. */
+async function loadStoreModel(manifest: Manifest, options: OpenOptions): Promise<LanguageModel> {
+  const header = headerOf(manifest);
+  const model = await loadModel(options.model ?? header.model.name, {
+    ...options,
+    ...(header.key.name ? { key: header.key.name as KeyName } : { keyTensor: header.key.tensor }),
+    dtype: header.fingerprint.dtype as ModelDtype,
+  });
+  try {
+    checkSameHeader(manifest, headerFor(model, { ...header, keyDtype: header.key.dtype }));
+    return model;
+  } catch (error) {
+    await model.close();
     throw error;
   }
 }
@@ -82,6 +99,16 @@ export async function datastoreInfo(store: string): Promise<StoreInfo> {
   const datastore = await Datastore.open(store);
   try {
     return await describeStore(datastore);
+  } finally {
+    await datastore.close();
+  }
+}
+
+/** The documents of a datastore that have not been removed, in entry order. */
+export async function listDocuments(store: string): Promise<DocumentRecord[]> {
+  const datastore = await Datastore.open(store);
+  try {
+    return [...datastore.documents];
   } finally {
     await datastore.close();
   }
@@ -157,28 +184,42 @@ export async function buildDatastore(
   }
 }
 
-function headerFor(
-  { info, tokenizer }: LanguageModel,
-  { window, stride, keyDtype }: { window: number; stride: number; keyDtype: 'fp16' | 'fp32' },
-): StoreHeader {
-  return {
-    model: {
-      name: portableName(info),
-      family: info.family,
-      file: info.file,
-      contextLength: info.contextLength,
-    },
-    fingerprint: { ...info.fingerprint },
-    key: { name: info.key ?? null, tensor: info.keyTensor, dim: info.keyDim, dtype: keyDtype },
-    vocabSize: info.vocabSize,
-    bos: tokenizer.bos,
-    eos: tokenizer.eos,
-    window,
-    stride,
-  };
-}
+export interface AddRequest
+  extends AddOptions,
+    Pick<BuildRequest, 'onPlan'>,
+    Omit<OpenOptions, 'memoryBytes' | 'signal'>,
+    Pick<ReadOptions, 'textColumn' | 'idColumn' | 'invalidUtf8'> {}
 
-/** A folder is stored as an absolute path, so that the store can be opened from anywhere; a hub id or a bundled name as it is. */
-function portableName({ name, folder }: ModelInfo): string {
-  return resolve(name) === resolve(folder) ? resolve(folder) : name;
+/**
+ * Reads documents into a finished datastore with the model it was built with. Documents that are stored already are
+ * passed over, so an add that was stopped goes on when it is called again.
+ * @param inputs files, folders, globs, or `-` for standard input
+ * Errors: `NO_DOCUMENTS`, `INVALID_DOCUMENT` for a stored id with another text (unless `replace`), `STORE_NOT_FOUND`,
+ * `STORE_LOCKED`, `MODEL_MISMATCH`, `DISK_FULL`, `ABORTED`, those of `loadModel`.
+ */
+export async function addDocuments(
+  store: string,
+  inputs: readonly string[],
+  request: AddRequest = {},
+): Promise<AddResult> {
+  const manifest = await readManifest(store);
+  // Nobody should wait for the model to hear it.
+  await checkWritable(store);
+  const { signal, textColumn, idColumn, invalidUtf8, onSkip } = request;
+  const readOptions: ReadOptions = { signal, textColumn, idColumn, invalidUtf8, onSkip };
+  const estimate = await estimateDocuments(inputs, readOptions);
+  const model = await loadStoreModel(manifest, request);
+  try {
+    const cost = await planBuild(estimate, model, headerOf(manifest), store);
+    if (cost) {
+      request.onPlan?.(cost);
+      checkDisk(cost, store);
+    }
+    return await addEntries(readDocuments(inputs, readOptions), model, store, {
+      ...request,
+      inputBytes: estimate.fileBytes,
+    });
+  } finally {
+    await model.close();
+  }
 }

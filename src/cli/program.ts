@@ -1,19 +1,36 @@
 /** The command table. A command is one file in commands/; a new one is one line here. */
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { addCommand } from './commands/add.ts';
 import { buildCommand } from './commands/build.ts';
+import { compactCommand } from './commands/compact.ts';
 import { demoCommand } from './commands/demo.ts';
 import { evalCommand } from './commands/eval.ts';
 import { generateCommand } from './commands/generate.ts';
 import { indexCommand } from './commands/index.ts';
 import { infoCommand } from './commands/info.ts';
 import { modelCommand } from './commands/model.ts';
+import { removeCommand } from './commands/remove.ts';
 import { searchCommand } from './commands/search.ts';
+import { updateCommand } from './commands/update.ts';
+import { verifyCommand } from './commands/verify.ts';
 
 /** Under these headings, in this order, `knnlm --help` lists them. */
 const COMMANDS: readonly (readonly [heading: string, commands: readonly (() => Command)[]])[] = [
   ['Start here:', [demoCommand]],
-  ['A store of documents:', [buildCommand, indexCommand, infoCommand]],
+  [
+    'A store of documents:',
+    [
+      buildCommand,
+      indexCommand,
+      infoCommand,
+      addCommand,
+      updateCommand,
+      removeCommand,
+      compactCommand,
+      verifyCommand,
+    ],
+  ],
   ['Using a store:', [generateCommand, searchCommand, evalCommand]],
   ['Models:', [modelCommand]],
 ];

@@ -4,7 +4,7 @@
  */
 import { crc32 } from 'node:zlib';
 import { KnnLMError } from '../errors.ts';
-import { DataFile } from './files.ts';
+import { DataFile, readWhole } from './files.ts';
 
 export const BLOCK_BYTES = 1024 * 1024;
 
@@ -136,5 +136,26 @@ export function truncatedFile(path: string, expected: number, seen: number): Knn
   return new KnnLMError(
     'STORE_CORRUPT',
     `${path} is damaged: it should hold ${expected} bytes but ${seen === 0 ? 'is empty or missing' : `holds ${seen}`}. Restore it from a backup or build the datastore again.`,
+  );
+}
+
+/** The checksums of a finished file. Errors: `STORE_CORRUPT` when there are not as many as it has blocks. */
+export async function readChecksums(path: string, bytes: number): Promise<Buffer> {
+  if (bytes === 0) return Buffer.alloc(0);
+  const checksums = await readWhole(`${path}.crc`);
+  if (checksums.length === checksumBytes(bytes)) return checksums;
+  throw truncatedFile(`${path}.crc`, checksumBytes(bytes), checksums.length);
+}
+
+/** @param index of the block in its file. Errors: `STORE_CORRUPT` naming the bytes */
+export function checkBlock(
+  path: string,
+  { block, index, checksums }: { block: Uint8Array; index: number; checksums: Buffer },
+): void {
+  if (crc32(block) === checksums.readUInt32LE(index * 4)) return;
+  const first = index * BLOCK_BYTES;
+  throw new KnnLMError(
+    'STORE_CORRUPT',
+    `${path} is damaged: bytes ${first} to ${first + block.length} do not match their checksum. Restore it from a backup or build the datastore again.`,
   );
 }

@@ -8,6 +8,7 @@ import { KnnLMError } from '../errors.ts';
 import { checkSizes } from './check-sizes.ts';
 import { DocumentTable, documentLine } from './document-table.ts';
 import {
+  addRange,
   entriesOf,
   headerOf,
   type Manifest,
@@ -23,12 +24,25 @@ import {
 } from './open-for-writing.ts';
 import { partialEntries, requireLittleEndian } from './segment.ts';
 import { SegmentWriter } from './segment-writer.ts';
+import { removeLeftovers } from './store-cleanup.ts';
 import { lockStore, type StoreLock } from './store-lock.ts';
 import type { DocumentRecord, SettingsRecord } from './types.ts';
 
 export interface WriterOptions {
   /** `build` (default) makes a datastore or goes on with a half-built one; `add` gives a finished one a new segment. */
   mode?: WriteMode;
+  /**
+   * A known id with another text replaces the stored document: the old one goes in the commit that acknowledges the new
+   * one. Equal texts under different ids are then no duplicates, since either may be about to change. Default false.
+   */
+  replace?: boolean;
+}
+
+/** A live document, as far as the writer needs to know it. */
+interface KnownDocument {
+  hash: string;
+  start: number;
+  length: number;
 }
 
 /** Whether a document has to be written. */
@@ -40,12 +54,15 @@ export class DatastoreWriter {
   readonly header: StoreHeader;
   /** What this build or add had acknowledged before this session, a partial document's entries included. */
   readonly resumed: { documents: number; entries: number };
+  /** Documents replaced in this session. */
+  replaced = 0;
+  readonly #replace: boolean;
   readonly #lock: StoreLock;
   readonly #segment: SegmentWriter;
   /** The state in memory; what was last written to disk may be older. */
   readonly #manifest: Manifest;
-  /** Hash of each live document's text, by id; and the hashes alone. */
-  readonly #ids: Map<string, string>;
+  /** Live documents by id; and the hashes of their texts. */
+  readonly #known: Map<string, KnownDocument>;
   readonly #hashes: Set<string>;
   /** Ids and hashes given out by `claim`. */
   readonly #claimed = new Map<string, string>();
@@ -63,8 +80,9 @@ export class DatastoreWriter {
     parts: {
       lock: StoreLock;
       segment: SegmentWriter;
-      ids: Map<string, string>;
+      known: Map<string, KnownDocument>;
       hashes: Set<string>;
+      replace: boolean;
     },
   ) {
     this.path = path;
@@ -72,7 +90,8 @@ export class DatastoreWriter {
     this.header = headerOf(manifest);
     this.#lock = parts.lock;
     this.#segment = parts.segment;
-    this.#ids = parts.ids;
+    this.#known = parts.known;
+    this.#replace = parts.replace;
     this.#hashes = parts.hashes;
     const { documents, entries } = manifest.segments.at(-1)!;
     this.resumed = { documents, entries: entries + partialEntries(manifest) };
@@ -96,15 +115,17 @@ export class DatastoreWriter {
     let segment: SegmentWriter | undefined;
     try {
       const manifest = await openManifest(path, header, mode);
+      await removeLeftovers(path, manifest);
       await checkSizes(path, manifest);
-      const ids = new Map<string, string>();
+      const known = new Map<string, KnownDocument>();
       const hashes = new Set<string>();
-      await DocumentTable.load(path, manifest, ({ id, hash }) => {
-        ids.set(id, hash);
+      await DocumentTable.load(path, manifest, ({ id, hash, start, length }) => {
+        known.set(id, { hash, start, length });
         hashes.add(hash);
       });
       segment = await SegmentWriter.open(path, manifest);
-      return new DatastoreWriter(path, manifest, { lock, segment, ids, hashes });
+      const replace = options.replace ?? false;
+      return new DatastoreWriter(path, manifest, { lock, segment, known, hashes, replace });
     } catch (error) {
       await segment?.close();
       await lock.release();
@@ -131,10 +152,14 @@ export class DatastoreWriter {
    * session stopped inside it; begin it again to go on. Errors: `INVALID_DOCUMENT` for a known id with another text.
    */
   status(id: string, hash: string): DocumentStatus {
-    const known = this.#ids.get(id) ?? this.#claimed.get(id);
-    if (known !== undefined && known !== hash) throw sameIdOtherText(id);
-    if (known !== undefined) return 'done';
-    if (this.#hashes.has(hash) || this.#claimedHashes.has(hash)) return 'duplicate';
+    const claimed = this.#claimed.get(id);
+    const stored = this.#known.get(id)?.hash;
+    const known = claimed ?? stored;
+    if (known === hash) return 'done';
+    if (claimed !== undefined) throw sameIdOtherText(id);
+    if (stored !== undefined && !this.#replace) throw sameIdOtherText(id);
+    if (!this.#replace && (this.#hashes.has(hash) || this.#claimedHashes.has(hash)))
+      return 'duplicate';
     const partial = this.#open ? null : this.#manifest.building?.document;
     return partial?.id === id && partial.hash === hash ? 'partial' : 'new';
   }
@@ -160,8 +185,9 @@ export class DatastoreWriter {
       const { id, source, hash, length } = document;
       const metadata = plainMetadata(document);
       if (!Number.isSafeInteger(length) || length < 1) throw new Error(`length is ${length}`);
-      if (this.#ids.get(id) === hash) throw new Error(`document ${id} is stored already`);
-      if (this.#ids.has(id)) throw sameIdOtherText(id);
+      const known = this.#known.get(id);
+      if (known?.hash === hash) throw new Error(`document ${id} is stored already`);
+      if (known && !this.#replace) throw sameIdOtherText(id);
       const partial = this.#manifest.building!.document;
       if (partial && !isSame(partial, document)) await this.#dropPartial();
       const entriesDone = this.#manifest.building!.document?.entriesDone ?? 0;
@@ -203,16 +229,26 @@ export class DatastoreWriter {
           `document ${document.id} has ${document.entriesDone} of ${document.length}`,
         );
       await this.#segment.appendDocumentLine(documentLine(document));
+      const { id, hash, length } = document;
+      this.#dropReplaced(id);
+      this.#known.set(id, { hash, start: this.entries, length });
       const segment = this.#manifest.segments.at(-1)!;
       segment.documents++;
-      segment.entries += document.length;
+      segment.entries += length;
       segment.documentBytes = this.#segment.documentBytes;
       this.#manifest.building!.document = null;
-      this.#ids.set(document.id, document.hash);
       this.#hashes.add(document.hash);
       this.#open = false;
       this.#changed = true;
     });
+  }
+
+  /** The old and the new document change places in one manifest, so no reader sees both or neither. */
+  #dropReplaced(id: string): void {
+    const old = this.#known.get(id);
+    if (!old) return;
+    this.#manifest.deleted = addRange(this.#manifest.deleted, [old.start, old.start + old.length]);
+    this.replaced++;
   }
 
   /** Once it returns, everything appended so far survives a crash or a power cut. */

@@ -1,4 +1,7 @@
-/** A datastore opened for reading. It needs no lock; what a running build has acknowledged is visible when opened. */
+/**
+ * A datastore opened for reading: one consistent state of it, whatever is added, removed or compacted meanwhile.
+ * It needs no lock; what a running build has acknowledged is visible when opened.
+ */
 import type { IdRange, KeySource } from '../math/vectors.ts';
 import { checkSizes } from './check-sizes.ts';
 import { DocumentTable } from './document-table.ts';
@@ -6,13 +9,15 @@ import { fileSize } from './files.ts';
 import {
   entriesOf,
   headerOf,
+  liveEntriesOf,
   type Manifest,
   manifestPath,
   readManifest,
   type StoreHeader,
   writeManifest,
 } from './manifest.ts';
-import { requireLittleEndian, segmentParts } from './segment.ts';
+import { readSnapshot } from './read-snapshot.ts';
+import { keyBytes, requireLittleEndian, segmentParts } from './segment.ts';
 import { lockStore } from './store-lock.ts';
 import type { SettingsRecord } from './types.ts';
 import { ValueTable } from './value-table.ts';
@@ -33,19 +38,25 @@ export class Datastore {
   #manifest: Manifest;
   readonly #values: ValueTable;
 
-  private constructor(path: string, manifest: Manifest, documents: DocumentTable) {
+  private constructor(
+    path: string,
+    parts: { manifest: Manifest; documents: DocumentTable; values: ValueTable },
+  ) {
     this.path = path;
-    this.#manifest = manifest;
-    this.documents = documents;
-    this.#values = new ValueTable(path, manifest);
+    this.#manifest = parts.manifest;
+    this.documents = parts.documents;
+    this.#values = parts.values;
   }
 
-  /** Errors: `STORE_NOT_FOUND`, `STORE_CORRUPT` (naming the file), `STORE_VERSION`. */
+  /** It holds files open until it is closed. Errors: `STORE_NOT_FOUND`, `STORE_CORRUPT` (naming the file), `STORE_VERSION`. */
   static async open(path: string): Promise<Datastore> {
     requireLittleEndian();
-    const manifest = await readManifest(path);
-    await checkSizes(path, manifest);
-    return new Datastore(path, manifest, await DocumentTable.load(path, manifest));
+    return await readSnapshot(path, async (manifest) => {
+      await checkSizes(path, manifest);
+      const documents = await DocumentTable.load(path, manifest);
+      const values = await ValueTable.open(path, manifest);
+      return new Datastore(path, { manifest, documents, values });
+    });
   }
 
   get manifest(): Manifest {
@@ -59,6 +70,11 @@ export class Datastore {
   /** n: entries of complete documents, deleted ones included. */
   get entries(): number {
     return entriesOf(this.#manifest);
+  }
+
+  /** Entries that can be retrieved: those of live documents. */
+  get liveEntries(): number {
+    return liveEntriesOf(this.#manifest);
   }
 
   /** d */
@@ -76,17 +92,23 @@ export class Datastore {
     return this.#manifest.settings;
   }
 
-  /** Where the keys lie, in entry order. */
-  keySources(): KeySource[] {
+  /** Where the keys lie, in entry order. @param from the first entry wanted */
+  keySources(from = 0): KeySource[] {
     const { segments, key } = this.#manifest;
-    return segments
-      .filter((segment) => segment.entries > 0)
-      .map((segment) => ({
+    const sources: KeySource[] = [];
+    let start = 0;
+    for (const segment of segments) {
+      const skipped = Math.max(0, from - start);
+      start += segment.entries;
+      if (skipped >= segment.entries) continue;
+      sources.push({
         path: segmentParts(this.path, this.#manifest, segment)[0]!.path,
         dtype: key.dtype,
-        count: segment.entries,
-        byteOffset: 0,
-      }));
+        count: segment.entries - skipped,
+        byteOffset: skipped * keyBytes(this.#manifest),
+      });
+    }
+    return sources;
   }
 
   /** Entries that must not be retrieved: deleted documents. Sorted, adjacent ones merged. */
@@ -135,8 +157,8 @@ export class Datastore {
     }
   }
 
-  /** Frees the values in memory. */
+  /** Frees memory and files. */
   async close(): Promise<void> {
-    this.#values.clear();
+    await this.#values.close();
   }
 }

@@ -4,10 +4,10 @@
  */
 import { KnnLMError } from '../errors.ts';
 import type { IdRange } from '../math/vectors.ts';
-import { truncatedFile } from './checksummed-file.ts';
+import { BLOCK_BYTES, checkBlock, readChecksums, truncatedFile } from './checksummed-file.ts';
 import { DataFile } from './files.ts';
 import type { Manifest } from './manifest.ts';
-import { segmentParts } from './segment.ts';
+import { isGrowing, segmentParts } from './segment.ts';
 import type { DocumentRecord } from './types.ts';
 
 /** A line of documents.jsonl. `start` is not stored: it follows from the lengths before. */
@@ -61,7 +61,13 @@ export class DocumentTable implements Iterable<DocumentRecord> {
     }
     const sizes = manifest.segments.map((_, i) => partOf(store, manifest, i));
     const buffers: Buffer[] = [];
-    for (const { path, bytes } of sizes) buffers.push(await readTable(path, bytes));
+    for (const [i, segment] of manifest.segments.entries()) {
+      const { path, bytes } = sizes[i]!;
+      const buffer = await readTable(path, bytes);
+      // A wrong letter in an id would be read as another id.
+      if (!isGrowing(manifest, segment)) await checkTable(path, buffer);
+      buffers.push(buffer);
+    }
     const length = manifest.segments.reduce((sum, segment) => sum + segment.documents, 0);
     const table = new DocumentTable(length, manifest.deleted);
     let row = 0;
@@ -140,6 +146,21 @@ export class DocumentTable implements Iterable<DocumentRecord> {
     };
   }
 
+  /** Bytes [start, end) of a row's line in the concatenation of all segments' lines. */
+  lineRange(row: number): [start: number, end: number] {
+    return [this.#lines[row]!, this.#lines[row + 1]!];
+  }
+
+  /** Id of a row's first entry. @param row 0 to length; the last gives n */
+  startOf(row: number): number {
+    return this.#starts[row]!;
+  }
+
+  /** A segment's lines as they are in its file. */
+  linesOf(segment: number): Buffer {
+    return this.#bytes[segment]!.bytes;
+  }
+
   isDeleted(row: number): boolean {
     const start = this.#starts[row]!;
     const i = lastAtMost(this.#deleted.length, (range) => this.#deleted[range]![0] <= start);
@@ -193,6 +214,14 @@ async function readTable(path: string, bytes: number): Promise<Buffer> {
     return buffer;
   } finally {
     await file.close();
+  }
+}
+
+async function checkTable(path: string, bytes: Buffer): Promise<void> {
+  const checksums = await readChecksums(path, bytes.length);
+  for (let start = 0, index = 0; start < bytes.length; start += BLOCK_BYTES, index++) {
+    if (index > 0) await new Promise(setImmediate);
+    checkBlock(path, { block: bytes.subarray(start, start + BLOCK_BYTES), index, checksums });
   }
 }
 

@@ -18,12 +18,17 @@ import {
   stat,
   statfs,
 } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { ioError, KnnLMError } from '../errors.ts';
 
-/** Tests set `before` to throw or to exit: it is told of each operation that changes the disk just before it happens. */
-export const faults: { before?: (operation: string, path: string) => void } = {};
+/**
+ * Tests set these to throw or to exit: `before` is told of each operation that changes the disk just before it happens,
+ * `beforeReading` of each that reads bytes.
+ */
+export const faults: Partial<
+  Record<'before' | 'beforeReading', (operation: string, path: string) => void>
+> = {};
 
 async function attempt<T>(action: string, path: string, work: () => Promise<T>): Promise<T> {
   try {
@@ -37,6 +42,14 @@ async function attempt<T>(action: string, path: string, work: () => Promise<T>):
 function change<T>(action: string, path: string, work: () => Promise<T>): Promise<T> {
   return attempt(action, path, () => {
     faults.before?.(action, path);
+    return work();
+  });
+}
+
+/** The same, for one that reads bytes. */
+function reading<T>(path: string, work: () => Promise<T>): Promise<T> {
+  return attempt('read', path, () => {
+    faults.beforeReading?.('read', path);
     return work();
   });
 }
@@ -80,8 +93,7 @@ export async function makeFolder(path: string): Promise<void> {
 export const realPath = (path: string): Promise<string> =>
   attempt('look at', path, () => realpath(path));
 
-export const readWhole = (path: string): Promise<Buffer> =>
-  attempt('read', path, () => readFile(path));
+export const readWhole = (path: string): Promise<Buffer> => reading(path, () => readFile(path));
 
 /** An empty folder. */
 export async function removeFolder(path: string): Promise<void> {
@@ -90,6 +102,16 @@ export async function removeFolder(path: string): Promise<void> {
 
 export async function removeFile(path: string): Promise<void> {
   await change('remove', path, () => rm(path, { force: true }));
+}
+
+/** A folder with everything in it. */
+export async function removeTree(path: string): Promise<void> {
+  for (const name of await listFolder(path)) {
+    const inner = join(path, name);
+    if ((await pathKind(inner)) === 'folder') await removeTree(inner);
+    else await removeFile(inner);
+  }
+  await removeFolder(path);
 }
 
 export async function renameFile(from: string, to: string): Promise<void> {
@@ -196,7 +218,7 @@ export class DataFile {
   async read(out: Uint8Array, position: number): Promise<number> {
     let done = 0;
     while (done < out.length) {
-      const { bytesRead } = await attempt('read', this.path, () =>
+      const { bytesRead } = await reading(this.path, () =>
         this.#handle.read(out, done, out.length - done, position + done),
       );
       if (bytesRead === 0) break;

@@ -4,6 +4,7 @@
  * `docs/formats.md` describes every field.
  */
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import { KnnLMError } from '../errors.ts';
 import type { IdRange, KeyDtype } from '../math/vectors.ts';
 import { fileSize, pathKind, readWhole, replaceFile } from './files.ts';
@@ -108,6 +109,16 @@ export function headerOf(manifest: Manifest): StoreHeader {
 export const entriesOf = (manifest: Manifest): number =>
   manifest.segments.reduce((sum, segment) => sum + segment.entries, 0);
 
+/** Entries that can be retrieved. */
+export const liveEntriesOf = (manifest: Manifest): number =>
+  manifest.deleted.reduce((left, [start, end]) => left - (end - start), entriesOf(manifest));
+
+/** Deleted ranges with one more, which must not overlap them. */
+export function addRange(ranges: readonly IdRange[], range: IdRange): IdRange[] {
+  const at = ranges.findIndex(([start]) => start >= range[1]);
+  return at < 0 ? [...ranges, range] : [...ranges.slice(0, at), range, ...ranges.slice(at)];
+}
+
 /**
  * Refuses to mix keys that cannot be compared. A model's name and folder may differ, its fingerprint may not.
  * Errors: `MODEL_MISMATCH`, `INVALID_ARGUMENT`, naming both values.
@@ -162,19 +173,24 @@ export async function readManifest(store: string): Promise<Manifest> {
   }
   const bytes = (await fileSize(path)) ?? 0;
   if (bytes > MAX_MANIFEST_BYTES) throw corruptManifest(path, `it is ${bytes} bytes long`);
-  let value: unknown;
-  try {
-    value = JSON.parse((await readWhole(path)).toString('utf8'));
-  } catch (error) {
-    if (error instanceof KnnLMError) throw error;
-    throw corruptManifest(path, 'it is not JSON', error);
-  }
-  return await parseManifest(path, value);
+  return await parseManifest(path, await readWhole(path));
 }
 
+/** `,\n  "checksum": "0123abcd"\n}\n`: the last field, so that the checksum is of the bytes before it. */
+const CHECKSUM = /,\n {2}"checksum": "([0-9a-f]{8})"\n\}\n$/;
+
+const checksumOf = (bytes: Uint8Array): string => crc32(bytes).toString(16).padStart(8, '0');
+
 /** @param path for messages */
-export async function parseManifest(path: string, value: unknown): Promise<Manifest> {
-  const { format, version } = (value ?? {}) as { format?: unknown; version?: unknown };
+async function parseManifest(path: string, bytes: Buffer): Promise<Manifest> {
+  const text = bytes.toString('utf8');
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw corruptManifest(path, 'it is not JSON', error);
+  }
+  const { format, version, checksum, ...rest } = (value ?? {}) as Record<string, unknown>;
   if (format !== FORMAT) throw corruptManifest(path, `format is ${show(format)}, not "${FORMAT}"`);
   if (typeof version === 'number' && version > VERSION) {
     throw new KnnLMError(
@@ -182,8 +198,14 @@ export async function parseManifest(path: string, value: unknown): Promise<Manif
       `${path} has format version ${version}; this knnlm reads up to ${VERSION}. Update it: npm install knnlm@latest`,
     );
   }
+  // Manifests written before there were checksums have none.
+  if (checksum !== undefined) {
+    const [end, stored] = CHECKSUM.exec(text) ?? [];
+    if (!end || stored !== checksumOf(bytes.subarray(0, bytes.length - end.length)))
+      throw corruptManifest(path, 'it does not match its checksum');
+  }
   const { manifestSchema } = await import('./manifest-schema.ts');
-  const parsed = manifestSchema.safeParse(value);
+  const parsed = manifestSchema.safeParse({ format, version, ...rest });
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!;
     throw corruptManifest(path, `${issue.path.join('.') || 'the whole'}: ${issue.message}`);
@@ -230,6 +252,7 @@ export async function writeManifest(store: string, manifest: Manifest): Promise<
   // In one order of fields, whoever made the settings.
   const { k, lambda, temperature, source, evidence } = manifest.settings ?? {};
   const settings = manifest.settings && { k, lambda, temperature, source, evidence };
-  const text = JSON.stringify({ ...manifest, settings }, null, 2);
-  await replaceFile(manifestPath(store), `${text}\n`);
+  const fields = JSON.stringify({ ...manifest, settings }, null, 2).slice(0, -'\n}'.length);
+  const checksum = checksumOf(Buffer.from(fields));
+  await replaceFile(manifestPath(store), `${fields},\n  "checksum": "${checksum}"\n}\n`);
 }

@@ -1,7 +1,7 @@
 /** How a folder becomes one that may be written: new, continued, or with a segment more. */
 import { KnnLMError } from '../errors.ts';
 import { checkBuildFolder, refuseFinished } from './build-target.ts';
-import { makeFolder, pathKind, removeFile, removeFolder } from './files.ts';
+import { makeFolder, pathKind, removeTree } from './files.ts';
 import {
   checkSameHeader,
   createManifest,
@@ -11,7 +11,7 @@ import {
   type StoreHeader,
   writeManifest,
 } from './manifest.ts';
-import { segmentFolder, segmentParts } from './segment.ts';
+import { segmentFolder } from './segment.ts';
 
 /** `build` makes a datastore or goes on with a half-built one; `add` gives a finished one a new segment. */
 export type WriteMode = 'build' | 'add';
@@ -62,9 +62,6 @@ export async function withdrawEmptyAdd(path: string): Promise<void> {
   if (mode !== 'add' || document || segment.documents > 0) return;
   const segments = manifest.segments.slice(0, -1);
   await writeManifest(path, { ...manifest, segments, building: null });
-  for (const part of segmentParts(path, manifest, segment)) {
-    await removeFile(part.path);
-    await removeFile(`${part.path}.crc`);
-  }
-  await removeFolder(segmentFolder(path, segment.name));
+  const folder = segmentFolder(path, segment.name);
+  if ((await pathKind(folder)) === 'folder') await removeTree(folder);
 }

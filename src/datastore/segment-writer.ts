@@ -7,7 +7,7 @@ import type { KeyDtype } from '../math/vectors.ts';
 import { ChecksummedFile } from './checksummed-file.ts';
 import { makeFolder, syncFolder } from './files.ts';
 import type { Manifest } from './manifest.ts';
-import { segmentFolder, segmentParts } from './segment.ts';
+import { type SegmentPart, segmentFolder, segmentParts } from './segment.ts';
 
 /** Key elements converted before the event loop gets its turn: under a millisecond or two. */
 const SLICE = 300_000;
@@ -93,6 +93,12 @@ export class SegmentWriter {
 
   async appendDocumentLine(line: string): Promise<void> {
     await this.#documents.append(Buffer.from(line, 'utf8'));
+  }
+
+  /** Appends to a part what was in one before, byte by byte. */
+  async appendBytes(part: SegmentPart['part'], bytes: Uint8Array): Promise<void> {
+    const files = { keys: this.#keys, values: this.#values, documents: this.#documents };
+    await files[part].append(bytes);
   }
 
   get documentBytes(): number {

@@ -52,6 +52,16 @@ export async function lockStore(store: string): Promise<StoreLock> {
   throw new KnnLMError('STORE_LOCKED', `${store} is being written by another process. Try again.`);
 }
 
+/** Runs `work` while no one else writes. Errors: `STORE_LOCKED`. */
+export async function withLock<T>(store: string, work: (lock: StoreLock) => Promise<T>) {
+  const lock = await lockStore(store);
+  try {
+    return await work(lock);
+  } finally {
+    await lock.release();
+  }
+}
+
 function heldLock(store: string, path: string, mine: string): StoreLock {
   const isHeld = async (): Promise<boolean> => (await readLock(path)) === mine;
   return {

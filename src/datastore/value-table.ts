@@ -1,37 +1,55 @@
-/** The values of a datastore, read into memory segment by segment on first use: 2 bytes an entry, or 4. */
+/**
+ * The values of a datastore, read into memory segment by segment on first use: 2 bytes an entry, or 4.
+ * The files are opened at once, so that a compaction that removes them leaves an open datastore as it was.
+ */
 import { Breather } from '../math/breather.ts';
-import { truncatedFile } from './checksummed-file.ts';
+import { BLOCK_BYTES, checkBlock, readChecksums, truncatedFile } from './checksummed-file.ts';
 import { DataFile } from './files.ts';
 import type { Manifest } from './manifest.ts';
-import { segmentParts } from './segment.ts';
+import { isGrowing, segmentParts } from './segment.ts';
 
 type Values = Uint16Array | Uint32Array;
 
 interface Segment {
-  path: string;
+  file: DataFile;
   /** Ids of the first entry and of the one after the last. */
   start: number;
   end: number;
+  /** Undefined while the segment is still being written. */
+  checksums?: Buffer;
   loaded?: Promise<Values>;
 }
 
-const CHUNK_BYTES = 4 * 1024 * 1024;
-
 export class ValueTable {
-  readonly #segments: Segment[] = [];
+  readonly #segments: readonly Segment[];
   readonly #wide: boolean;
   readonly #entries: number;
 
-  constructor(store: string, manifest: Manifest) {
-    this.#wide = manifest.values.dtype === 'u32';
+  private constructor(segments: readonly Segment[], wide: boolean) {
+    this.#segments = segments;
+    this.#wide = wide;
+    this.#entries = segments.at(-1)?.end ?? 0;
+  }
+
+  static async open(store: string, manifest: Manifest): Promise<ValueTable> {
+    const segments: Segment[] = [];
     let start = 0;
-    for (const segment of manifest.segments) {
-      const end = start + segment.entries;
-      const path = segmentParts(store, manifest, segment)[1]!.path;
-      if (end > start) this.#segments.push({ path, start, end });
-      start = end;
+    try {
+      for (const segment of manifest.segments) {
+        const end = start + segment.entries;
+        const { path, bytes } = segmentParts(store, manifest, segment)[1]!;
+        if (end > start) {
+          const growing = isGrowing(manifest, segment);
+          const checksums = growing ? undefined : await readChecksums(path, bytes);
+          segments.push({ file: await DataFile.open(path, 'r'), start, end, checksums });
+        }
+        start = end;
+      }
+    } catch (error) {
+      for (const { file } of segments) await file.close();
+      throw error;
     }
-    this.#entries = start;
+    return new ValueTable(segments, manifest.values.dtype === 'u32');
   }
 
   /** @param ids (m) @returns (m) */
@@ -73,8 +91,13 @@ export class ValueTable {
     return out;
   }
 
-  clear(): void {
-    for (const segment of this.#segments) segment.loaded = undefined;
+  /** Frees memory and files, once what is being read has been. */
+  async close(): Promise<void> {
+    for (const segment of this.#segments) {
+      await segment.loaded?.catch(() => undefined);
+      segment.loaded = undefined;
+      await segment.file.close();
+    }
   }
 
   #load(segment: Segment): Promise<Values> {
@@ -87,18 +110,15 @@ export class ValueTable {
   }
 }
 
-async function readValues({ path, start, end }: Segment, wide: boolean): Promise<Values> {
+async function readValues(segment: Segment, wide: boolean): Promise<Values> {
+  const { file, start, end, checksums } = segment;
   const values = wide ? new Uint32Array(end - start) : new Uint16Array(end - start);
   const bytes = new Uint8Array(values.buffer);
-  const file = await DataFile.open(path, 'r');
-  try {
-    for (let at = 0; at < bytes.length; at += CHUNK_BYTES) {
-      const chunk = bytes.subarray(at, at + CHUNK_BYTES);
-      const read = await file.read(chunk, at);
-      if (read < chunk.length) throw truncatedFile(path, bytes.length, at + read);
-    }
-  } finally {
-    await file.close();
+  for (let at = 0, index = 0; at < bytes.length; at += BLOCK_BYTES, index++) {
+    const block = bytes.subarray(at, at + BLOCK_BYTES);
+    const read = await file.read(block, at);
+    if (read < block.length) throw truncatedFile(file.path, bytes.length, at + read);
+    if (checksums) checkBlock(file.path, { block, index, checksums });
   }
   return values;
 }

@@ -1,13 +1,21 @@
-/** Reads every byte of a datastore and compares it with the stored checksums. */
+/**
+ * Reads every byte of a datastore and compares it with the stored checksums. Repair takes away only what no manifest
+ * counts: it can lose nothing that was acknowledged, and damage to what counts is reported, not touched.
+ */
 import { crc32 } from 'node:zlib';
 import { KnnLMError } from '../errors.ts';
 import { BLOCK_BYTES, checksumBytes } from './checksummed-file.ts';
 import { DocumentTable } from './document-table.ts';
 import { DataFile, fileSize, readWhole } from './files.ts';
-import { readManifest } from './manifest.ts';
+import { type Manifest, manifestPath, readManifest } from './manifest.ts';
+import { sameManifest } from './read-snapshot.ts';
 import { isGrowing, type SegmentPart, segmentParts } from './segment.ts';
+import { findLeftovers, removeLeftovers } from './store-cleanup.ts';
+import { withLock } from './store-lock.ts';
 
 export interface VerifyOptions {
+  /** Also remove leftovers of crashed writers and cut off bytes after the end of a file. Takes the lock. Default false. */
+  repair?: boolean;
   onProgress?: (progress: { doneBytes: number; totalBytes: number }) => void;
   signal?: AbortSignal;
 }
@@ -18,6 +26,10 @@ export interface Verification {
   bytes: number;
   /** Empty when all is well. */
   problems: { file: string; problem: string }[];
+  /** Files and folders that crashed writers left and no manifest counts. They do no harm; the next writer removes them. */
+  leftovers: string[];
+  /** What repair did, in words. */
+  repaired: string[];
 }
 
 /**
@@ -28,7 +40,58 @@ export async function verifyDatastore(
   path: string,
   options: VerifyOptions = {},
 ): Promise<Verification> {
-  const manifest = await readManifest(path);
+  for (let manifest = await readManifest(path); !options.repair; ) {
+    const result = await verifyFiles(path, manifest, options);
+    const now = await readManifest(path);
+    // A compaction meanwhile has removed files that this manifest names.
+    if (result.problems.length === 0 || sameManifest(now, manifest)) return result;
+    manifest = now;
+  }
+  return await withLock(path, async () => {
+    const manifest = await readManifest(path);
+    const removed = (await removeLeftovers(path, manifest)).map((left) => `removed ${left}`);
+    const cut = await cutTails(path, manifest);
+    const result = await verifyFiles(path, manifest, options);
+    return { ...result, repaired: [...removed, ...cut] };
+  });
+}
+
+/** Bytes after the end of a finished file were never acknowledged. @returns what was cut, in words */
+async function cutTails(path: string, manifest: Manifest): Promise<string[]> {
+  const done: string[] = [];
+  for (const segment of manifest.segments) {
+    // A growing segment's tail is the next writer's to cut.
+    if (isGrowing(manifest, segment)) continue;
+    for (const part of segmentParts(path, manifest, segment)) {
+      for (const [file, bytes] of [
+        [part.path, part.bytes],
+        [`${part.path}.crc`, checksumBytes(part.bytes)],
+      ] as const) {
+        const size = await fileSize(file);
+        if (size === undefined || size <= bytes) continue;
+        await cutFile(file, bytes);
+        done.push(`cut ${size - bytes} bytes off the end of ${file}, which should hold ${bytes}`);
+      }
+    }
+  }
+  return done;
+}
+
+async function cutFile(path: string, bytes: number): Promise<void> {
+  const file = await DataFile.open(path, 'r+');
+  try {
+    await file.truncate(bytes);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+async function verifyFiles(
+  path: string,
+  manifest: Manifest,
+  options: VerifyOptions,
+): Promise<Verification> {
   const parts = manifest.segments.flatMap((segment) =>
     segmentParts(path, manifest, segment).map((part) => ({
       part,
@@ -36,7 +99,13 @@ export async function verifyDatastore(
     })),
   );
   const totalBytes = parts.reduce((sum, { part }) => sum + part.bytes, 0);
-  const result: Verification = { files: parts.length, bytes: totalBytes, problems: [] };
+  const result: Verification = {
+    files: parts.length,
+    bytes: totalBytes,
+    problems: [],
+    leftovers: await findLeftovers(path, manifest),
+    repaired: [],
+  };
   let doneBytes = 0;
   const step = (bytes: number): void => {
     if (options.signal?.aborted) throw new KnnLMError('ABORTED', 'The verification was stopped.');
@@ -49,13 +118,24 @@ export async function verifyDatastore(
   }
   if (result.problems.length === 0) {
     try {
-      await DocumentTable.load(path, manifest);
+      const table = await DocumentTable.load(path, manifest);
+      for (const problem of misplacedDeletions(table, manifest))
+        result.problems.push({ file: manifestPath(path), problem });
     } catch (error) {
       if (!(error instanceof KnnLMError)) throw error;
       result.problems.push({ file: path, problem: error.message });
     }
   }
   return result;
+}
+
+/** What was deleted is whole documents. */
+function misplacedDeletions(table: DocumentTable, manifest: Manifest): string[] {
+  const borders = new Set<number>();
+  for (let row = 0; row <= table.length; row++) borders.add(table.startOf(row));
+  return manifest.deleted
+    .filter(([start, end]) => !borders.has(start) || !borders.has(end))
+    .map(([start, end]) => `deleted range [${start}, ${end}) is not of whole documents`);
 }
 
 async function verifyFile(

@@ -29,21 +29,23 @@ export class JoinedIndex implements VectorIndex {
   }
 
   async search(queries: Float32Array, options: SearchOptions): Promise<Neighbors> {
-    checkSearch(this, queries, options);
+    const q = checkSearch(this, queries, options);
+    const { k } = options;
     const found = await Promise.all(
       this.#parts.map((part, p) =>
         part.search(queries, {
           ...options,
+          // A short part's rows need not be as long as k.
+          k: Math.max(1, Math.min(k, part.size)),
           exclude: shift(options.exclude ?? [], this.#starts[p]!),
           excludePerQuery: options.excludePerQuery?.map((own) => shift(own, this.#starts[p]!)),
         }),
       ),
     );
-    const { k } = options;
-    const result = { k, ids: found[0]!.ids.slice(), distances: found[0]!.distances.slice() };
+    const result = { k, ids: new Int32Array(q * k), distances: new Float32Array(q * k) };
     const breather = new Breather();
-    for (let row = 0; row < result.ids.length; row += k) {
-      mergeRow(found, this.#starts, row, result);
+    for (let query = 0; query < q; query++) {
+      mergeRow(found, this.#starts, query, result);
       await breather.pause();
     }
     return result;
@@ -63,19 +65,20 @@ function shift(ranges: readonly IdRange[], start: number): IdRange[] {
 function mergeRow(
   found: readonly Neighbors[],
   starts: readonly number[],
-  row: number,
+  query: number,
   { k, ids, distances }: Neighbors,
 ): void {
-  const heads = found.map(() => row);
-  for (let place = row; place < row + k; place++) {
+  const heads = found.map((part) => query * part.k);
+  for (let place = query * k; place < (query + 1) * k; place++) {
     let nearest = -1;
     let distance = Number.POSITIVE_INFINITY;
     for (let p = 0; p < found.length; p++) {
+      const part = found[p]!;
       const head = heads[p]!;
-      if (head === row + k || found[p]!.ids[head] === -1) continue;
-      if (nearest < 0 || found[p]!.distances[head]! < distance) {
+      if (head === (query + 1) * part.k || part.ids[head] === -1) continue;
+      if (nearest < 0 || part.distances[head]! < distance) {
         nearest = p;
-        distance = found[p]!.distances[head]!;
+        distance = part.distances[head]!;
       }
     }
     ids[place] = nearest < 0 ? -1 : found[nearest]!.ids[heads[nearest]!]! + starts[nearest]!;

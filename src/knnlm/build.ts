@@ -23,7 +23,8 @@ const GROUPS_AHEAD = 2;
 const COMMIT_MS = 5_000;
 
 export interface BuildOptions {
-  settings: SettingsRecord;
+  /** Null keeps those of the store. */
+  settings: SettingsRecord | null;
   /** Bytes of input in all, for progress; 0 when unknown. */
   inputBytes: number;
   commitMs?: number;

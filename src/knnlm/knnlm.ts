@@ -1,9 +1,17 @@
-/** An open datastore with its model: search, evaluate, generate. The command line and the server hold no method of their own. */
+/** An open datastore with its model: search, evaluate, generate, add, remove. The command line and the server hold no method of their own. */
+import {
+  type Compaction,
+  type CompactOptions,
+  compactDatastore,
+} from '../datastore/compact-datastore.ts';
 import type { Datastore } from '../datastore/datastore.ts';
+import { type Removal, removeDocuments } from '../datastore/remove-documents.ts';
+import type { DocumentSelection } from '../datastore/select-documents.ts';
 import type { SourceDocument } from '../datastore/types.ts';
 import { KnnLMError } from '../errors.ts';
 import type { IdRange } from '../math/vectors.ts';
 import type { LanguageModel } from '../model/language-model.ts';
+import { addEntries, asRead } from './add.ts';
 import { citeEntries } from './cite.ts';
 import { evaluate } from './evaluate.ts';
 import { generate, predict } from './generate.ts';
@@ -11,8 +19,11 @@ import { checkSettings, DEFAULT_SETTINGS } from './interpolate.ts';
 import { SequenceReader } from './reader.ts';
 import { mergeRanges, type Retriever } from './retriever.ts';
 import { largest } from './sampler.ts';
+import type { OpenStoreIndex, Snapshot } from './snapshot.ts';
 import type { StoreInfo } from './store-info.ts';
 import type {
+  AddOptions,
+  AddResult,
   EvaluateRequest,
   Evaluation,
   GeneratedToken,
@@ -27,21 +38,69 @@ import type { WindowPlan } from './windows.ts';
 const CANDIDATES_SHOWN = 10;
 
 export class KnnLM {
-  readonly info: StoreInfo;
-  readonly datastore: Datastore;
   readonly model: LanguageModel;
-  readonly retriever: Retriever;
+  readonly #openIndex: OpenStoreIndex;
+  /** What a request that begins now reads. */
+  #snapshot: Snapshot;
+  #refreshing: Promise<unknown> = Promise.resolve();
 
-  constructor(parts: {
-    info: StoreInfo;
-    datastore: Datastore;
-    model: LanguageModel;
-    retriever: Retriever;
-  }) {
-    this.info = parts.info;
-    this.datastore = parts.datastore;
+  constructor(parts: { snapshot: Snapshot; model: LanguageModel; openIndex: OpenStoreIndex }) {
+    this.#snapshot = parts.snapshot;
     this.model = parts.model;
-    this.retriever = parts.retriever;
+    this.#openIndex = parts.openIndex;
+  }
+
+  get info(): StoreInfo {
+    return this.#snapshot.info;
+  }
+
+  get datastore(): Datastore {
+    return this.#snapshot.datastore;
+  }
+
+  get retriever(): Retriever {
+    return this.#snapshot.retriever;
+  }
+
+  /**
+   * Takes up what has been added, removed, tuned or compacted since, by this process or another, without loading the
+   * model again. Requests under way end on the state they began with.
+   * @returns whether anything had changed
+   */
+  async refresh(): Promise<boolean> {
+    const turn = this.#refreshing.then(async () => {
+      const before = this.#snapshot;
+      this.#snapshot = await before.refresh(this.#openIndex);
+      if (this.#snapshot === before) return false;
+      await before.release();
+      return true;
+    });
+    this.#refreshing = turn.catch(() => undefined);
+    return await turn;
+  }
+
+  /** Adds documents and takes them up. Errors: as `addDocuments`. */
+  async add(
+    documents: AsyncIterable<SourceDocument> | Iterable<SourceDocument>,
+    options: AddOptions = {},
+  ): Promise<AddResult> {
+    const result = await addEntries(asRead(documents), this.model, this.datastore.path, options);
+    await this.refresh();
+    return result;
+  }
+
+  /** Removes documents; the next request retrieves nothing of them. Errors: as `removeDocuments`. */
+  async remove(selection: DocumentSelection): Promise<Removal> {
+    const removal = await removeDocuments(this.datastore.path, selection);
+    await this.refresh();
+    return removal;
+  }
+
+  /** Rewrites the datastore without what was removed, and takes it up. Errors: as `compactDatastore`. */
+  async compact(options: CompactOptions = {}): Promise<Compaction> {
+    const result = await compactDatastore(this.datastore.path, options);
+    await this.refresh();
+    return result;
   }
 
   /** The settings a request will run with: its own, then the store's, then the paper's. */
@@ -58,13 +117,15 @@ export class KnnLM {
       positive('The number of neighbors shown', request.show ?? 10),
       settings.k,
     );
-    const [ids] = await this.model.encodeDocuments([context]);
-    const reader = await SequenceReader.open(this.model, this.#plan);
+    const { signal } = request;
+    const exclude = this.#excluded(request.excludeDocuments);
+    const snapshot = this.#snapshot.hold();
+    let reader: SequenceReader | undefined;
     try {
+      const [ids] = await this.model.encodeDocuments([context]);
+      reader = await SequenceReader.open(this.model, this.#plan);
       const next = await reader.read([this.model.tokenizer.bos, ...ids!]);
-      const { signal } = request;
-      const exclude = this.#excluded(request.excludeDocuments);
-      const prediction = await predict(next, this.retriever, {
+      const prediction = await predict(next, snapshot.retriever, {
         settings,
         exclude,
         signal,
@@ -79,7 +140,7 @@ export class KnnLM {
       return {
         query: context,
         neighbors: await citeEntries(hits, {
-          datastore: this.datastore,
+          datastore: snapshot.datastore,
           tokenizer: this.model.tokenizer,
           around: request.around ?? 16,
         }),
@@ -93,7 +154,8 @@ export class KnnLM {
         settings,
       };
     } finally {
-      await reader.close();
+      await reader?.close();
+      await snapshot.release();
     }
   }
 
@@ -102,14 +164,18 @@ export class KnnLM {
     documents: AsyncIterable<SourceDocument> | Iterable<SourceDocument>,
     request: EvaluateRequest = {},
   ): Promise<Evaluation> {
-    return evaluate(documents, this.model, this.retriever, {
+    const options = {
       ...this.#plan,
       settings: this.settings(request),
       exclude: this.#excluded(request.excludeDocuments),
       maxTokens: request.maxTokens,
       onProgress: request.onProgress,
       signal: request.signal,
-    });
+    };
+    const snapshot = this.#snapshot.hold();
+    return evaluate(documents, this.model, snapshot.retriever, options).finally(() =>
+      snapshot.release(),
+    );
   }
 
   /** Yields tokens as they are chosen and returns the whole text at the end. */
@@ -117,16 +183,33 @@ export class KnnLM {
     prompt: string,
     { knn, excludeDocuments, ...request }: GenerateRequest = {},
   ): AsyncGenerator<GeneratedToken, Generation> {
-    return generate(prompt, this.model, this.retriever, {
+    // What is wrong with the request is said at once, not with the first token.
+    this.settings(knn);
+    this.#excluded(excludeDocuments);
+    return this.#generate(prompt, { knn, excludeDocuments, ...request });
+  }
+
+  async *#generate(
+    prompt: string,
+    { knn, excludeDocuments, ...request }: GenerateRequest,
+  ): AsyncGenerator<GeneratedToken, Generation> {
+    const options = {
       ...request,
       ...this.#plan,
       settings: this.settings(knn),
       exclude: this.#excluded(excludeDocuments),
-    });
+    };
+    const snapshot = this.#snapshot.hold();
+    try {
+      return yield* generate(prompt, this.model, snapshot.retriever, options);
+    } finally {
+      await snapshot.release();
+    }
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.retriever.index.close(), this.model.close(), this.datastore.close()]);
+    await this.#refreshing;
+    await Promise.all([this.#snapshot.release(), this.model.close()]);
   }
 
   get #plan(): WindowPlan {

@@ -41,11 +41,16 @@ export class Retriever {
     const exclude = mergeRanges([...this.datastore.excludedRanges(), ...(options.exclude ?? [])]);
     const k = Math.max(1, Math.min(options.k, this.index.size));
     const { ids, distances } = await this.index.search(queries, { ...options, k, exclude });
-    const values = await this.datastore.values(
-      ids.includes(-1) ? ids.map((id) => Math.max(id, 0)) : ids,
-    );
+    const values = await this.#valuesOf(ids);
     this.searchMs += performance.now() - started;
     return { k, ids, distances, values };
+  }
+
+  #valuesOf(ids: Int32Array): Promise<Uint32Array> | Uint32Array {
+    if (!ids.includes(-1)) return this.datastore.values(ids);
+    // Everything may have been removed and compacted: then there is no entry 0 to stand for padding.
+    if (this.index.size === 0) return new Uint32Array(ids.length);
+    return this.datastore.values(ids.map((id) => Math.max(id, 0)));
   }
 }
 

@@ -203,4 +203,28 @@ export interface BuildResult {
   resumedEntries: number;
 }
 
+export interface AddOptions
+  extends Pick<BuildRequest, 'commitMs' | 'onProgress' | 'onSkip' | 'signal'> {
+  /**
+   * A stored id with another text is replaced: readers see the old text or the new one, never both or neither. Equal
+   * texts under different ids are then each stored. Default false: that is an error, and equal texts are stored once.
+   */
+  replace?: boolean;
+}
+
+export interface AddResult {
+  /** Documents and entries added; replacements count. */
+  documents: number;
+  entries: number;
+  /** Documents that took the place of one with the same id. */
+  replaced: number;
+  skipped: number;
+  seconds: number;
+  entriesPerSecond: number;
+  /** Entries that were already there from an earlier, interrupted run. */
+  resumedEntries: number;
+  /** The whole store afterwards; bytes on disk. */
+  stored: { documents: number; entries: number; bytes: number };
+}
+
 export type { DocumentRecord, RetrievalSettings };

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 import { Datastore } from '../../dist/datastore/datastore.js';
 import { verifyDatastore } from '../../dist/datastore/verify-datastore.js';
-import { contents, temporaryFolder } from './support.ts';
+import { contents, openStore, temporaryFolder } from './support.ts';
 
 const script = fileURLToPath(new URL('./build-child.js', import.meta.url));
 
@@ -44,7 +44,7 @@ it('gives the same bytes after kill -9 at any moment, and never a store that can
   for (const kill of kills) {
     const path = join(folder, `store-${store}`);
     if ((await run(path, kill)).killed) killed++;
-    const seen = await Datastore.open(path).catch((error: unknown) => error);
+    const seen = await openStore(path).catch((error: unknown) => error);
     if (seen instanceof Datastore && seen.complete) {
       // Killed after its last word, it leaves the lock, which is no part of the store.
       const { lock: _, ...files } = contents(path);

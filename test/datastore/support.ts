@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { onTestFinished } from 'vitest';
+import { Datastore } from '../../dist/datastore/datastore.js';
 import type { StoreHeader } from '../../dist/datastore/manifest.js';
 
 /** In memory where the system offers it: the tests sync files by the hundred. */
@@ -13,6 +14,13 @@ export function temporaryFolder(): string {
   const folder = mkdtempSync(join(place, 'knnlm-test-'));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
+}
+
+/** A datastore that is closed when the test ends. */
+export async function openStore(path: string): Promise<Datastore> {
+  const store = await Datastore.open(path);
+  onTestFinished(() => store.close());
+  return store;
 }
 
 export const header = (changes: Partial<StoreHeader> = {}): StoreHeader => ({

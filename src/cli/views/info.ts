@@ -17,7 +17,7 @@ export function infoText(info: StoreInfo, colors: Colors): string {
       ['documents', count(info.documents)],
       [
         'entries',
-        `${count(info.entries)}${info.deleted > 0 ? `, ${count(info.deleted)} of them deleted` : ''}`,
+        `${count(info.entries)}${info.deleted > 0 ? `, and ${count(info.deleted)} deleted ones not yet compacted` : ''}`,
       ],
       ['model', `${oneLine(model.name)} (${oneLine(model.family)}, ${model.dtype})`],
       ['key', `${key}, ${info.keyDim} wide, ${model.keyDtype}`],
