@@ -35,7 +35,9 @@ export async function citeEntries(
         target: tokenizer.tokenText(targetId),
         targetId,
         before: withoutBrokenEdges(
-          tokenizer.decode(tokens.subarray(0, entry - start), { continuing: start > document.start }),
+          tokenizer.decode(tokens.subarray(0, entry - start), {
+            continuing: start > document.start,
+          }),
         ),
         after: withoutBrokenEdges(
           tokenizer.decode(tokens.subarray(entry - start + 1), { continuing: true }),
