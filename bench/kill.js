@@ -3,8 +3,9 @@
  *
  *     node bench/kill.js DOCS.jsonl [KILLS]
  *
- * Builds once undisturbed; then starts builds with the command line, kills them with SIGKILL at random moments, runs the same
- * command again until it ends, and compares every byte. JSON on the last line.
+ * Builds once undisturbed; then starts builds in processes of their own, which acknowledge every batch, kills them with SIGKILL at
+ * random moments, runs the same build again to its end, and compares every byte. JSON on the last line: how many were
+ * killed, how many of those had something acknowledged to go on from, how many ended identical.
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -12,20 +13,21 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { buildDatastore } from '../dist/index.js';
 
-const [docs, kills = '20'] = process.argv.slice(2);
+const [docs, kills = '20', child] = process.argv.slice(2);
 if (!docs) throw new Error('usage: node bench/kill.js DOCS [KILLS]');
-const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
+if (kills === '--build') {
+  await buildDatastore([docs], { out: child, commitMs: 0 });
+  process.exit();
+}
 const folder = mkdtempSync(join(tmpdir(), 'knnlm-kill-'));
 
 /** Runs a build; resolves with the exit code, null when killed. */
 const build = (out, killAfterMs) =>
   new Promise((resolve) => {
-    const child = spawn(
-      process.execPath,
-      [main, 'build', docs, '--out', out, '--commit-ms', '200'],
-      { stdio: 'ignore' },
-    );
+    const self = fileURLToPath(import.meta.url);
+    const child = spawn(process.execPath, [self, docs, '--build', out], { stdio: 'ignore' });
     const timer = killAfterMs && setTimeout(() => child.kill('SIGKILL'), killAfterMs);
     child.on('exit', (code) => {
       clearTimeout(timer);
@@ -42,6 +44,10 @@ function digest(store) {
   return hash.digest('hex');
 }
 
+const manifestOf = (store) =>
+  existsSync(join(store, 'manifest.json')) &&
+  JSON.parse(readFileSync(join(store, 'manifest.json'), 'utf8'));
+
 const whole = join(folder, 'whole');
 const started = performance.now();
 if ((await build(whole)) !== 0) throw new Error('The undisturbed build failed.');
@@ -49,17 +55,19 @@ const wholeMs = performance.now() - started;
 const wanted = digest(whole);
 let identical = 0;
 let killed = 0;
-let resumedFrom = 0;
+let resumed = 0;
 for (let i = 0; i < Number(kills); i++) {
   const out = join(folder, `killed-${i}`);
   const moment = Math.round(Math.random() * wholeMs);
   if ((await build(out, moment)) === null) killed++;
-  if (existsSync(join(out, 'manifest.json'))) resumedFrom++;
-  const code =
-    existsSync(join(out, 'manifest.json')) &&
-    JSON.parse(readFileSync(join(out, 'manifest.json'), 'utf8')).building === null
-      ? 0
-      : await build(out);
+  const state = manifestOf(out);
+  if (
+    state?.building &&
+    state.segments[0].entries + (state.building.document?.entriesDone ?? 0) > 0
+  ) {
+    resumed++;
+  }
+  const code = state && !state.building ? 0 : await build(out);
   const same = code === 0 && digest(out) === wanted;
   if (same) identical++;
   console.error(
@@ -68,4 +76,4 @@ for (let i = 0; i < Number(kills); i++) {
   if (same) rmSync(out, { recursive: true });
 }
 if (identical === Number(kills)) rmSync(folder, { recursive: true });
-console.log(JSON.stringify({ kills: Number(kills), killed, resumedFrom, identical }));
+console.log(JSON.stringify({ kills: Number(kills), killed, resumed, identical }));

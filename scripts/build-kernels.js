@@ -1,5 +1,6 @@
 // Compiles every AssemblyScript file in kernels/ that exports kernels to dist/indexes/kernels/NAME.wasm.
-// NAME.relaxed.ts files use relaxed SIMD: a runtime without it cannot load them, so they are modules of their own.
+// Kernels import a shared memory, one for all workers; NAME.private.ts files import one that is a worker's own, because
+// onnxruntime cannot read shared memory. Files in kernels/lib/ are only imported by others.
 import { mkdirSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import asc from 'assemblyscript/asc';
@@ -10,7 +11,8 @@ mkdirSync(out, { recursive: true });
 
 for (const file of readdirSync(`${root}kernels`).filter((name) => name.endsWith('.ts'))) {
   const name = file.slice(0, -3);
-  const features = ['simd', 'threads', ...(name.endsWith('.relaxed') ? ['relaxed-simd'] : [])];
+  const isShared = !name.endsWith('.private');
+  const features = ['simd', ...(isShared ? ['threads'] : [])];
   const { error, stderr } = await asc.main([
     `kernels/${file}`,
     '--outFile',
@@ -22,7 +24,7 @@ for (const file of readdirSync(`${root}kernels`).filter((name) => name.endsWith(
     '--runtime',
     'stub',
     '--importMemory',
-    '--sharedMemory',
+    ...(isShared ? ['--sharedMemory'] : []),
     '--initialMemory',
     '1',
     '--maximumMemory',

@@ -6,10 +6,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readDocuments } from '../dist/datastore/sources/read-documents.js';
 import type { SourceDocument } from '../dist/datastore/types.js';
 import { scoreDocument } from '../dist/knnlm/evaluate.js';
-import { knnLogProbOf } from '../dist/knnlm/interpolate.js';
+import { interpolate, knnLogProbOf } from '../dist/knnlm/interpolate.js';
 import type { KnnLM } from '../dist/knnlm/knnlm.js';
 import { readTokens } from '../dist/knnlm/read-tokens.js';
-import { neighborRow } from '../dist/knnlm/retriever.js';
+import { neighborRow, type Retrieved } from '../dist/knnlm/retriever.js';
 import { planWindows } from '../dist/knnlm/windows.js';
 import { buildDatastore, openKnnLM } from '../dist/open.js';
 
@@ -115,38 +115,56 @@ describe.each(cases)('reference numbers of $name', ({ name, model, corpus }) => 
   });
 
   it('gives the same log-probabilities of the model and of every mixture', async () => {
-    for (const key of Object.keys(golden.perplexity)) {
-      const settings = key === 'lm' ? { k: 1, temperature: 1, lambda: 0 } : settingsOf(key);
-      let nll = 0;
-      let count = 0;
-      for (const [i, row] of golden.documents.entries()) {
-        const scored = await scoreDocument(documents[i]!, knnlm.model, knnlm.retriever, {
-          settings,
-          window: golden.window,
-          stride: golden.stride,
-        });
-        expectClose(scored.lm, row.lm, 1e-4);
-        expectClose(scored.mixture, key === 'lm' ? row.lm : row.knn[key]!.mixture, 1e-4);
-        for (const logProb of scored.mixture) nll -= logProb;
-        count += scored.mixture.length;
+    const nll: Record<string, number> = {};
+    let count = 0;
+    for (const [i, row] of golden.documents.entries()) {
+      const { lm, found, targets } = await retrieveAll(documents[i]!.text);
+      expectClose(lm, row.lm, 1e-4);
+      count += targets.length;
+      nll.lm = lm.reduce((sum, logProb) => sum - logProb, nll.lm ?? 0);
+      for (const [name, { mixture, knn_probability }] of Object.entries(row.knn)) {
+        const { k, temperature, lambda } = settingsOf(name);
+        const knn = Float64Array.from(targets, (target, t) =>
+          knnLogProbOf(target, neighborRow(found, t, k), temperature),
+        );
+        const mixed = knn.map((logProb, t) => interpolate(lm[t]!, logProb, lambda));
+        expectClose(knn.map(Math.exp), knn_probability, 1e-4);
+        expectClose(mixed, mixture, 1e-4);
+        nll[name] = mixed.reduce((sum, logProb) => sum - logProb, nll[name] ?? 0);
       }
-      expect(Math.abs(Math.exp(nll / count) / golden.perplexity[key]! - 1)).toBeLessThan(1e-4);
+    }
+    for (const [name, perplexity] of Object.entries(golden.perplexity)) {
+      expect(Math.abs(Math.exp(nll[name]! / count) / perplexity - 1)).toBeLessThan(1e-4);
     }
   }, 120_000);
 
-  it('gives the same probabilities of the neighbors alone', async () => {
-    const settings = { k: 1024, temperature: 10 };
-    const row = golden.documents[0]!;
-    const reference = row.knn['k=1024 temperature=10 lambda=0.25']!.knn_probability;
-    const { inputs, targets } = await readTokens(documents[0]!.text, knnlm.model);
-    const [window] = planWindows(inputs.length, golden);
-    const [keys] = await knnlm.model.keys([inputs.slice(0, window!.length)]);
-    const found = await knnlm.retriever.retrieve(keys!, settings);
-    for (let i = 0; i < window!.length; i++) {
-      const p = Math.exp(knnLogProbOf(targets[i]!, neighborRow(found, i), settings.temperature));
-      expect(Math.abs(p - reference[i]!)).toBeLessThan(1e-4);
-    }
+  it('evaluates a whole document to the same mixture', async () => {
+    const name = 'k=1024 temperature=10 lambda=0.25';
+    const scored = await scoreDocument(documents[0]!, knnlm.model, knnlm.retriever, {
+      settings: settingsOf(name),
+      window: golden.window,
+      stride: golden.stride,
+    });
+    expectClose(scored.lm, golden.documents[0]!.lm, 1e-4);
+    expectClose(scored.mixture, golden.documents[0]!.knn[name]!.mixture, 1e-4);
   });
+
+  /** log p_LM of every target of a text, and each one's 1,024 neighbors. */
+  async function retrieveAll(
+    text: string,
+  ): Promise<{ lm: Float64Array; found: Retrieved; targets: Int32Array }> {
+    const { inputs, targets } = await readTokens(text, knnlm.model);
+    const d = knnlm.datastore.keyDim;
+    const lm = new Float64Array(targets.length);
+    const queries = new Float32Array(targets.length * d);
+    for (const { start, length, seen } of planWindows(inputs.length, golden)) {
+      const part = [start, start + length] as const;
+      const [scored] = await knnlm.model.score([inputs.slice(...part)], [targets.slice(...part)]);
+      lm.set(scored!.logProbs.subarray(seen), start + seen);
+      queries.set(scored!.keys.subarray(seen * d), (start + seen) * d);
+    }
+    return { lm, found: await knnlm.retriever.retrieve(queries, { k: 1024 }), targets };
+  }
 });
 
 function expectClose(

@@ -4,6 +4,7 @@ A document is BOS, its tokens and, where the model has another token for it, EOS
 one another in the order of their files' paths. Every 64th document is held out for validation
 unless validation files are named.
 """
+
 import gzip
 import hashlib
 import io
@@ -60,9 +61,13 @@ def parse_line(path: Path, number: int, line: str) -> tuple[str, str]:
         document = json.loads(line)
         text = document["text"]
     except (ValueError, KeyError, TypeError) as error:
-        raise RecipeError(f'{path}:{number} is no JSON object with a "text": {error!r}. Mend the line or leave it out.') from error
+        raise RecipeError(
+            f'{path}:{number} is no JSON object with a "text": {error!r}. Mend the line or leave it out.'
+        ) from error
     if not isinstance(text, str):
-        raise RecipeError(f'{path}:{number} has a "text" that is {type(text).__name__}, not a string. Mend the line or leave it out.')
+        raise RecipeError(
+            f'{path}:{number} has a "text" that is {type(text).__name__}, not a string. Mend the line or leave it out.'
+        )
     return str(document.get("id", f"{path}:{number}")), text
 
 
@@ -110,7 +115,9 @@ def prepare(work: Path, text: list[Path], valid: list[Path] | None, tokenizer: T
     return data
 
 
-def write_train(work: Path, train: Iterator[tuple[str, str]], tokenizer: Tokenizer, config: ModelConfig, dtype: str) -> dict:
+def write_train(
+    work: Path, train: Iterator[tuple[str, str]], tokenizer: Tokenizer, config: ModelConfig, dtype: str
+) -> dict:
     documents = tokens = 0
     with open(work / "train.tokens", "wb") as out:
         while some := list(islice(train, 64)):
@@ -121,7 +128,9 @@ def write_train(work: Path, train: Iterator[tuple[str, str]], tokenizer: Tokeniz
     return {"documents": documents, "tokens": tokens}
 
 
-def write_valid(work: Path, held: Iterator[tuple[str, str]], tokenizer: Tokenizer, config: ModelConfig, dtype: str) -> dict:
+def write_valid(
+    work: Path, held: Iterator[tuple[str, str]], tokenizer: Tokenizer, config: ModelConfig, dtype: str
+) -> dict:
     """All held-out documents for the final evaluation; the first CURVE_TOKENS tokens for the curve."""
     documents = tokens = length = 0
     with open(work / "valid.tokens", "wb") as out, open(work / "valid.jsonl", "w", encoding="utf-8") as lines:
@@ -131,7 +140,7 @@ def write_valid(work: Path, held: Iterator[tuple[str, str]], tokenizer: Tokenize
             if tokens >= CURVE_TOKENS:
                 continue
             # One book must not be the whole curve: a token is rarely over eight characters.
-            part = text[:8 * (CURVE_TOKENS - tokens)]
+            part = text[: 8 * (CURVE_TOKENS - tokens)]
             ids = encode(tokenizer, config, part)
             out.write(np.array(ids, dtype).tobytes())
             tokens, length = tokens + len(ids), length + len(part.encode())
@@ -145,12 +154,16 @@ class Blocks:
         self.tokens, self.length, self.seed = tokens, length, seed
         self.count = (len(tokens) - 1) // length
         if self.count < 1:
-            raise RecipeError(f"The training text has {len(tokens)} tokens, but a block needs {length + 1}. Give more text.")
+            raise RecipeError(
+                f"The training text has {len(tokens)} tokens, but a block needs {length + 1}. Give more text."
+            )
         self.epoch, self.order = -1, np.empty(0, np.int64)
 
     def read(self, first: int, count: int) -> Tensor:
         """(count, length + 1) tokens of the blocks number `first` and on; the last column is only a target."""
-        rows = [self.tokens[start:start + self.length + 1] for start in map(self.start_of, range(first, first + count))]
+        rows = [
+            self.tokens[start : start + self.length + 1] for start in map(self.start_of, range(first, first + count))
+        ]
         return torch.from_numpy(np.stack(rows).astype(np.int64))
 
     def start_of(self, number: int) -> int:

@@ -1,4 +1,5 @@
 """Where the arithmetic runs and in which precision."""
+
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -36,6 +37,7 @@ def choose_device(name: str = "auto", threads: int | None = None, precision: str
 
 def bf16_is_faster(name: str) -> bool:
     """Measured, not looked up: processors that merely support bf16 may be slower with it than with fp32."""
+
     def seconds(dtype: torch.dtype) -> float:
         a, b = (torch.ones(1024, 1024, dtype=dtype, device=name) for _ in range(2))
         return fastest(lambda: a @ b, name)

@@ -1,4 +1,5 @@
 """A mistake the user can mend: one line saying what was wrong, the value seen, what to do next."""
+
 import sys
 
 

@@ -3,6 +3,7 @@
 The protocol is that of `knnlm eval`: a document is read as BOS + text and must also predict its end;
 windows of W positions start S apart, and a target counts once, in the first window that reaches it.
 """
+
 import argparse
 import json
 import math
@@ -36,19 +37,28 @@ def document_nats(model: LanguageModel, ids: list[int], window: int, stride: int
     nats = 0.0
     for start, first, end in windows(len(inputs), window, stride):
         logits, _ = model(inputs[None, start:end].to(device.name))
-        counted = logits[0, first - start:].log_softmax(-1)
+        counted = logits[0, first - start :].log_softmax(-1)
         nats -= counted.gather(1, targets[first:end, None].to(device.name)).double().sum().item()
     return nats
 
 
-def evaluate(model: LanguageModel, tokenizer: Tokenizer, documents: Iterable[tuple[str, str]],
-             device: Device, window: int | None = None, stride: int | None = None) -> dict:
+def evaluate(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    documents: Iterable[tuple[str, str]],
+    device: Device,
+    window: int | None = None,
+    stride: int | None = None,
+) -> dict:
     """-> documents, tokens, bytes, nll (nats, summed), perplexity (per token), bitsPerByte"""
     context = model.config.max_position_embeddings
     window = window or context
     stride = stride or window // 2
     if not 1 <= stride <= window <= context:
-        raise RecipeError(f"Window {window} and stride {stride} do not fit a context of {context}. Need 1 <= stride <= window <= context.")
+        raise RecipeError(
+            f"Window {window} and stride {stride} do not fit a context of {context}. Need 1 <= stride <= window <= "
+            "context."
+        )
     count = tokens = length = 0
     nll = 0.0
     model.eval().to(device.name)
@@ -58,8 +68,14 @@ def evaluate(model: LanguageModel, tokenizer: Tokenizer, documents: Iterable[tup
         count, tokens, length = count + 1, tokens + len(ids) + 1, length + len(text.encode())
     if not count:
         raise RecipeError("The text holds no document. Name other files.")
-    return {"documents": count, "tokens": tokens, "bytes": length, "nll": nll,
-            "perplexity": math.exp(nll / tokens), "bitsPerByte": nll / math.log(2) / length}
+    return {
+        "documents": count,
+        "tokens": tokens,
+        "bytes": length,
+        "nll": nll,
+        "perplexity": math.exp(nll / tokens),
+        "bitsPerByte": nll / math.log(2) / length,
+    }
 
 
 def main() -> None:
@@ -73,7 +89,9 @@ def main() -> None:
     args = parser.parse_args()
     device = choose_device(args.device, args.threads, precision="fp32")
     documents = read_documents(text_files(args.text))
-    result = evaluate(LanguageModel.load(args.model), load_tokenizer(args.model), documents, device, args.window, args.stride)
+    result = evaluate(
+        LanguageModel.load(args.model), load_tokenizer(args.model), documents, device, args.window, args.stride
+    )
     print(json.dumps(result))
 
 

@@ -8,6 +8,7 @@ layouts of model.safetensors. Operators are those of opset 17, which onnxruntime
 Letters in shapes: B sequences, T positions, P in the cache, d width, V vocabulary, H query heads,
 G key/value heads, h width of a head.
 """
+
 import argparse
 import json
 import math
@@ -83,8 +84,11 @@ class LlamaGraph(Graph):
 
     def rotate(self, at: str, x: str) -> str:
         half = self.config.head_dim // 2
-        self.nodes.append(helper.make_node(
-            "Split", [x, self.constant([half, half])], [f"{at}/first", f"{at}/second"], name=f"{at}/Split", axis=-1))
+        self.nodes.append(
+            helper.make_node(
+                "Split", [x, self.constant([half, half])], [f"{at}/first", f"{at}/second"], name=f"{at}/Split", axis=-1
+            )
+        )
         negative = self.add("Neg", f"{at}/Neg", f"{at}/second")
         half_turn = self.add("Concat", f"{at}/half_turn", negative, f"{at}/first", axis=-1)
         straight = self.add("Mul", f"{at}/cos", x, self.cos)
@@ -109,7 +113,8 @@ class LlamaGraph(Graph):
         per_query = self.add("Unsqueeze", f"{at}/per_query", present, self.constant([1, 2]))
         allowed = self.add("And", f"{at}/allowed", causal, per_query)
         self.bias = self.add(
-            "Where", f"{at}/bias", allowed, self.constant(0, np.float32), self.constant(MASKED, np.float32))
+            "Where", f"{at}/bias", allowed, self.constant(0, np.float32), self.constant(MASKED, np.float32)
+        )
 
     def heads(self, at: str, x: str) -> str:
         """(B, T, n · h) -> (B, n, T, h)"""
@@ -167,9 +172,11 @@ class LlamaGraph(Graph):
         tied = self.add("Transpose", "/lm_head/Transpose", "model.embed_tokens.weight", perm=[1, 0])
         self.add("MatMul", "logits", hidden, tied)
         graph = helper.make_graph(
-            self.nodes, "llama", inputs_of(self.config), outputs_of(self.config), self.initializers)
+            self.nodes, "llama", inputs_of(self.config), outputs_of(self.config), self.initializers
+        )
         made = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="knnlm-training")
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="knnlm-training"
+        )
         onnx.checker.check_model(made, full_check=True)
         return made
 
@@ -184,16 +191,28 @@ def inputs_of(config: ModelConfig) -> list[onnx.ValueInfoProto]:
         helper.make_tensor_value_info("input_ids", long, fresh),
         helper.make_tensor_value_info("attention_mask", long, ["batch_size", "total_sequence_length"]),
         helper.make_tensor_value_info("position_ids", long, fresh),
-        *(helper.make_tensor_value_info(f"past_key_values.{i}.{part}", TensorProto.FLOAT, cache_shape(config, "past_sequence_length"))
-          for i in range(config.num_hidden_layers) for part in ("key", "value")),
+        *(
+            helper.make_tensor_value_info(
+                f"past_key_values.{i}.{part}", TensorProto.FLOAT, cache_shape(config, "past_sequence_length")
+            )
+            for i in range(config.num_hidden_layers)
+            for part in ("key", "value")
+        ),
     ]
 
 
 def outputs_of(config: ModelConfig) -> list[onnx.ValueInfoProto]:
     return [
-        helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch_size", "sequence_length", config.vocab_size]),
-        *(helper.make_tensor_value_info(f"present.{i}.{part}", TensorProto.FLOAT, cache_shape(config, "total_sequence_length"))
-          for i in range(config.num_hidden_layers) for part in ("key", "value")),
+        helper.make_tensor_value_info(
+            "logits", TensorProto.FLOAT, ["batch_size", "sequence_length", config.vocab_size]
+        ),
+        *(
+            helper.make_tensor_value_info(
+                f"present.{i}.{part}", TensorProto.FLOAT, cache_shape(config, "total_sequence_length")
+            )
+            for i in range(config.num_hidden_layers)
+            for part in ("key", "value")
+        ),
     ]
 
 
@@ -208,6 +227,7 @@ def export(model: LanguageModel, folder: Path) -> Path:
 
 def main() -> None:
     from parity import check_parity, compare_interface
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path, help="folder with config.json and model.safetensors")
     parser.add_argument("--reference", type=Path, help="model folder whose inputs, outputs and opset must be the same")

@@ -6,6 +6,7 @@ and weights from there load here. The output embedding is tied to the input embe
 Letters in shapes: B sequences, T positions, P positions in the cache, d width, V vocabulary,
 H query heads, G key/value heads, h width of a head.
 """
+
 import json
 import math
 from dataclasses import asdict, dataclass, fields
@@ -25,6 +26,7 @@ Cache = list[tuple[Tensor, Tensor]]
 @dataclass(frozen=True)
 class ModelConfig:
     """Field names are those of transformers' config.json."""
+
     vocab_size: int
     hidden_size: int
     intermediate_size: int
@@ -44,12 +46,22 @@ class ModelConfig:
     def to_json(self) -> dict:
         """config.json as transformers 4 (`rope_theta`) and 5 (`rope_parameters`) read it."""
         return {
-            "architectures": ["LlamaForCausalLM"], "model_type": "llama", **asdict(self),
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            **asdict(self),
             "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_theta},
-            "head_dim": self.head_dim, "hidden_act": "silu", "tie_word_embeddings": True,
-            "attention_bias": False, "mlp_bias": False, "attention_dropout": 0.0,
-            "initializer_range": 0.02, "pretraining_tp": 1, "pad_token_id": None,
-            "dtype": "float32", "torch_dtype": "float32", "use_cache": True,
+            "head_dim": self.head_dim,
+            "hidden_act": "silu",
+            "tie_word_embeddings": True,
+            "attention_bias": False,
+            "mlp_bias": False,
+            "attention_dropout": 0.0,
+            "initializer_range": 0.02,
+            "pretraining_tp": 1,
+            "pad_token_id": None,
+            "dtype": "float32",
+            "torch_dtype": "float32",
+            "use_cache": True,
         }
 
     @staticmethod
@@ -57,8 +69,11 @@ class ModelConfig:
         """Refuses what this file does not compute, so that no model is read and silently changed."""
         rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
         expected = {
-            "model_type": "llama", "hidden_act": "silu", "tie_word_embeddings": True,
-            "attention_bias": False, "mlp_bias": False,
+            "model_type": "llama",
+            "hidden_act": "silu",
+            "tie_word_embeddings": True,
+            "attention_bias": False,
+            "mlp_bias": False,
         }
         seen = {name: config.get(name, value) for name, value in expected.items()}
         seen["rope_type"] = rope.get("rope_type", "default")
@@ -66,7 +81,8 @@ class ModelConfig:
             if seen[name] != value:
                 raise RecipeError(
                     f"config.json has {name} {json.dumps(seen[name])}, but the recipe trains models with "
-                    f"{json.dumps(value)} only. Start from another model.")
+                    f"{json.dumps(value)} only. Start from another model."
+                )
         theta = rope.get("rope_theta", config.get("rope_theta", 10_000.0))
         known = {field.name for field in fields(ModelConfig)}
         values = {name: value for name, value in config.items() if name in known}
@@ -75,7 +91,8 @@ class ModelConfig:
         if config.get("head_dim") not in (None, made.head_dim):
             raise RecipeError(
                 f"config.json has head_dim {config['head_dim']}, but the recipe needs hidden_size / "
-                f"num_attention_heads = {made.head_dim}. Start from another model.")
+                f"num_attention_heads = {made.head_dim}. Start from another model."
+            )
         return made
 
 
@@ -126,9 +143,10 @@ class Attention(nn.Module):
         if past is not None:
             key, value = torch.cat((past[0], key), dim=2), torch.cat((past[1], value), dim=2)
             seen = torch.arange(key.shape[2], device=x.device)
-            mask = seen[None, :] <= seen[-x.shape[1]:, None]
+            mask = seen[None, :] <= seen[-x.shape[1] :, None]
         mixed = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=self.grouped)
+            query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=self.grouped
+        )
         return self.o_proj(mixed.transpose(1, 2).flatten(2)), (key, value)
 
 
@@ -214,8 +232,12 @@ class LanguageModel(nn.Module):
         """config.json, generation_config.json and model.safetensors."""
         folder.mkdir(parents=True, exist_ok=True)
         config = self.config
-        generation = {"_from_model_config": True, "bos_token_id": config.bos_token_id,
-                      "eos_token_id": config.eos_token_id, "use_cache": True}
+        generation = {
+            "_from_model_config": True,
+            "bos_token_id": config.bos_token_id,
+            "eos_token_id": config.eos_token_id,
+            "use_cache": True,
+        }
         write_json(folder / "config.json", config.to_json())
         write_json(folder / "generation_config.json", generation)
         weights = {name: value.detach().cpu().float().contiguous() for name, value in self.state_dict().items()}
@@ -225,7 +247,9 @@ class LanguageModel(nn.Module):
     def load(folder: Path) -> "LanguageModel":
         for name in ("config.json", "model.safetensors"):
             if not (folder / name).is_file():
-                raise RecipeError(f"{folder} has no {name}. Name a folder with config.json, tokenizer.json and model.safetensors.")
+                raise RecipeError(
+                    f"{folder} has no {name}. Name a folder with config.json, tokenizer.json and model.safetensors."
+                )
         model = LanguageModel(ModelConfig.from_json(json.loads((folder / "config.json").read_text())))
         weights = load_file(folder / "model.safetensors")
         # Tied: the same numbers as the input embedding, which some writers store twice.
@@ -234,7 +258,8 @@ class LanguageModel(nn.Module):
         if missing or unexpected:
             raise RecipeError(
                 f"{folder}/model.safetensors is not the model of its config.json: {len(missing)} tensors are missing, "
-                f"{len(unexpected)} are unknown, the first is {[*missing, *unexpected][0]}.")
+                f"{len(unexpected)} are unknown, the first is {[*missing, *unexpected][0]}."
+            )
         return model
 
 

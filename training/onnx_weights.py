@@ -1,9 +1,9 @@
 """Takes a LLaMA model's weights out of its ONNX file: python training/onnx_weights.py MODEL OUT
 
-Copies the folder's JSON files and writes model.safetensors: to continue its training, or
-for programs that read no ONNX. It works for files
-whose initializers carry the weights' own names and layouts, as those of this repository's training/ do.
+Copies the folder's JSON files and writes model.safetensors, to continue its training or for programs that
+read no ONNX. It works for files whose initializers carry the weights' own names and layouts, as those made here do.
 """
+
 import argparse
 import json
 import shutil
@@ -28,7 +28,10 @@ def main() -> None:
     layers = json.loads((args.model / "config.json").read_text())["num_hidden_layers"]
     # Nine in a layer, the embedding and the last norm.
     if len(weights) != 9 * layers + 2:
-        sys.exit(f"error: {path} names {len(weights)} weights, not the {9 * layers + 2} of {layers} LLaMA layers. Use a folder with model.safetensors.")
+        sys.exit(
+            f"error: {path} names {len(weights)} weights, not the {9 * layers + 2} of {layers} LLaMA layers. Use a "
+            "folder with model.safetensors."
+        )
     args.out.mkdir(parents=True, exist_ok=True)
     for source in args.model.glob("*.json"):
         shutil.copyfile(source, args.out / source.name)

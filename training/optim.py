@@ -4,6 +4,7 @@ Muon (Jordan et al. 2024) takes the momentum of a matrix to the nearest orthogon
 Newton-Schulz steps, so every direction learns equally fast. An embedding's rows are looked up, not
 multiplied, and a norm is a vector: for these Adam stays the right choice. Both are PyTorch's own.
 """
+
 import torch
 
 from errors import RecipeError
@@ -14,11 +15,15 @@ from presets import Preset
 class Optimizers:
     def __init__(self, model: LanguageModel, preset: Preset):
         if not hasattr(torch.optim, "Muon"):
-            raise RecipeError(f"PyTorch {torch.__version__} has no Muon. Install 2.9 or newer: pip install -r training/requirements.txt")
+            raise RecipeError(
+                f"PyTorch {torch.__version__} has no Muon. Install 2.9 or newer: pip install -r "
+                "training/requirements.txt"
+            )
         matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed_tokens" not in name]
         others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed_tokens" in name]
         self.muon = torch.optim.Muon(
-            matrices, lr=preset.muon_rate, momentum=preset.muon_momentum, weight_decay=preset.muon_decay, ns_steps=5)
+            matrices, lr=preset.muon_rate, momentum=preset.muon_momentum, weight_decay=preset.muon_decay, ns_steps=5
+        )
         self.adam = torch.optim.Adam(others, lr=preset.adam_rate, betas=preset.adam_betas)
         self.full = [(self.muon, preset.muon_rate), (self.adam, preset.adam_rate)]
 

@@ -1,4 +1,5 @@
 """Does the ONNX file compute what PyTorch computes? Fails loudly when it does not."""
+
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,10 @@ class OnnxModel:
         """ids (B, T) -> logits (B, T, V) and the cache: key, value, key, value, …; positions count unmasked tokens."""
         cache = cache or self.empty_cache(len(ids))
         mask = np.ones((len(ids), cache[0].shape[2] + ids.shape[1]), np.int64) if mask is None else mask
-        positions = np.maximum(mask.cumsum(1) - 1, 0)[:, -ids.shape[1]:]
-        names = [f"past_key_values.{i}.{part}" for i in range(self.config.num_hidden_layers) for part in ("key", "value")]
+        positions = np.maximum(mask.cumsum(1) - 1, 0)[:, -ids.shape[1] :]
+        names = [
+            f"past_key_values.{i}.{part}" for i in range(self.config.num_hidden_layers) for part in ("key", "value")
+        ]
         feeds = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, **dict(zip(names, cache))}
         logits, *present = self.session.run(None, feeds)
         return logits, present
@@ -72,7 +75,7 @@ def stepwise(model: OnnxModel | TorchModel, ids: np.ndarray, first: int) -> np.n
     logits, cache = model(ids[:, :first])
     rows = [logits]
     for i in range(first, ids.shape[1]):
-        logits, cache = model(ids[:, i:i + 1], cache)
+        logits, cache = model(ids[:, i : i + 1], cache)
         rows.append(logits)
     return np.concatenate(rows, axis=1)
 
@@ -92,9 +95,11 @@ def difference(a: np.ndarray, b: np.ndarray) -> float:
 def interface(path: Path) -> dict:
     """Opset and, in order, name, type and shape of all inputs and outputs."""
     model = onnx.load(path, load_external_data=False)
+
     def describe(value: onnx.ValueInfoProto) -> list:
         tensor = value.type.tensor_type
         return [value.name, tensor.elem_type, [d.dim_param or d.dim_value for d in tensor.shape.dim]]
+
     return {
         "opset": [[o.domain, o.version] for o in model.opset_import],
         "inputs": [describe(v) for v in model.graph.input],

@@ -3,6 +3,7 @@
 `wiki-mini` is the model bundled with this package. `smoke` is the same recipe made small enough to
 go from text to a checked ONNX file in about a minute on two cores.
 """
+
 from dataclasses import dataclass
 
 from model import ModelConfig
@@ -34,18 +35,38 @@ class Preset:
 PRESETS = {
     "wiki-mini": Preset(
         model=ModelConfig(
-            vocab_size=8192, hidden_size=256, intermediate_size=704, num_hidden_layers=6,
-            num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=512,
+            vocab_size=8192,
+            hidden_size=256,
+            intermediate_size=704,
+            num_hidden_layers=6,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            max_position_embeddings=512,
         ),
-        tokens=43_300_000, tokens_per_step=16_384, short_window=256, long_from=0.88,
-        warmup_steps=40, constant_until=0.5, final_rate=0.03,
+        tokens=43_300_000,
+        tokens_per_step=16_384,
+        short_window=256,
+        long_from=0.88,
+        warmup_steps=40,
+        constant_until=0.5,
+        final_rate=0.03,
     ),
     "smoke": Preset(
         model=ModelConfig(
-            vocab_size=1024, hidden_size=128, intermediate_size=352, num_hidden_layers=2,
-            num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=128,
+            vocab_size=1024,
+            hidden_size=128,
+            intermediate_size=352,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            max_position_embeddings=128,
         ),
-        tokens=300_000, tokens_per_step=4_096, short_window=64, long_from=0.88,
-        warmup_steps=10, constant_until=0.5, final_rate=0.03,
+        tokens=300_000,
+        tokens_per_step=4_096,
+        short_window=64,
+        long_from=0.88,
+        warmup_steps=10,
+        constant_until=0.5,
+        final_rate=0.03,
     ),
 }

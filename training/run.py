@@ -5,6 +5,7 @@
 
 Steps, each in a file of its own: tokenizer.py, data.py, train.py, export.py, parity.py, evaluate.py, card.py.
 """
+
 import argparse
 import itertools
 import json
@@ -20,6 +21,7 @@ import tokenizers
 import torch
 from tokenizers import Tokenizer
 
+from arguments import choose_preset, parse_arguments
 from card import write_card
 from data import prepare, read_documents, read_tokens, split, text_files
 from device import Device, choose_device
@@ -28,11 +30,10 @@ from evaluate import evaluate
 from export import export
 from model import LanguageModel, ModelConfig
 from parity import check_parity, compare_interface
-from presets import PRESETS, Preset
+from presets import Preset
 from tokenizer import END_OF_TEXT, load_tokenizer, save_tokenizer, train_tokenizer
 from train import Run, train
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 EVALUATED_CHARACTERS = 1_000_000
 """Held-out text in the model card; some 250,000 tokens, under two minutes on two cores for wiki-mini."""
 
@@ -51,11 +52,21 @@ def main() -> None:
     preset = fit(preset, model.config)
     data = prepare(work, text, valid, tokenizer, model.config)
     check_data(data)
-    say(f"{data['documents']:,} documents, {data['tokens']:,} tokens; held out {data['valid_documents']:,} documents; "
-        f"{device.name}, {'bf16' if device.bf16 else 'fp32'} matrix products, {torch.get_num_threads()} threads")
+    say(
+        f"{data['documents']:,} documents, {data['tokens']:,} tokens; held out {data['valid_documents']:,} documents; "
+        f"{device.name}, {'bf16' if device.bf16 else 'fp32'} matrix products, {torch.get_num_threads()} threads"
+    )
 
-    run = Run(preset=preset, device=device, work=work, minutes=args.minutes, stop_after=args.stop_after,
-              resume=args.resume, fingerprint=data["fingerprint"], log=say)
+    run = Run(
+        preset=preset,
+        device=device,
+        work=work,
+        minutes=args.minutes,
+        stop_after=args.stop_after,
+        resume=args.resume,
+        fingerprint=data["fingerprint"],
+        log=say,
+    )
     tokens, held = read_tokens(work / "train.tokens", data["dtype"]), read_tokens(work / "valid.tokens", data["dtype"])
     end = train(model, tokens, held, data["valid_bytes"], run)
     if end is None:
@@ -63,24 +74,40 @@ def main() -> None:
     facts = finish(args, model, tokenizer, device, work)
     facts |= {"data": data, "progress": vars(end)}
     write_card(args.out, model, preset, end, facts)
-    print(json.dumps({"out": str(args.out), "tokens": end.tokens, "seconds": round(end.seconds, 1),
-                      "parity": facts["parity"], "evaluation": facts["evaluation"]}))
+    print(
+        json.dumps(
+            {
+                "out": str(args.out),
+                "tokens": end.tokens,
+                "seconds": round(end.seconds, 1),
+                "parity": facts["parity"],
+                "evaluation": facts["evaluation"],
+            }
+        )
+    )
 
 
-def start(args: argparse.Namespace, preset: Preset, text: list[Path], valid: list[Path] | None,
-          work: Path) -> tuple[Tokenizer, LanguageModel]:
-    """A tokenizer and a model: another folder's with --init-from, the interrupted run's tokenizer with --resume, else new ones."""
+def start(
+    args: argparse.Namespace, preset: Preset, text: list[Path], valid: list[Path] | None, work: Path
+) -> tuple[Tokenizer, LanguageModel]:
+    """Another folder's with --init-from; the interrupted run's tokenizer with --resume; else new ones."""
     if args.init_from:
         model, tokenizer = LanguageModel.load(args.init_from), load_tokenizer(args.init_from)
         if tokenizer.get_vocab_size() > model.config.vocab_size:
-            raise RecipeError(f"{args.init_from} has {tokenizer.get_vocab_size()} tokens, but its model knows {model.config.vocab_size}. Name a folder whose files belong together.")
+            raise RecipeError(
+                f"{args.init_from} has {tokenizer.get_vocab_size()} tokens, but its model knows "
+                f"{model.config.vocab_size}. Name a folder whose files belong together."
+            )
         copy_tokenizer(args.init_from, args.out)
         return tokenizer, model
     if args.tokenizer_from:
         tokenizer = load_tokenizer(args.tokenizer_from)
         copy_tokenizer(args.tokenizer_from, args.out)
         if tokenizer.token_to_id(END_OF_TEXT) != preset.model.bos_token_id:
-            raise RecipeError(f"The tokenizer of {args.tokenizer_from} has no {END_OF_TEXT} as token 0. Name a tokenizer this recipe made.")
+            raise RecipeError(
+                f"The tokenizer of {args.tokenizer_from} has no {END_OF_TEXT} as token 0. Name a tokenizer this "
+                "recipe made."
+            )
         return tokenizer, LanguageModel(replace(preset.model, vocab_size=tokenizer.get_vocab_size()))
     if args.resume and (args.out / "tokenizer.json").is_file():
         return load_tokenizer(args.out), LanguageModel(preset.model)
@@ -97,7 +124,7 @@ def copy_tokenizer(source: Path, out: Path) -> None:
 
 
 def sample(text: list[Path], valid: list[Path] | None, megabytes: float):
-    """The first megabytes of training text: BPE keeps every distinct word in memory, and more text hardly changes it."""
+    """The first megabytes of training text: BPE keeps every distinct word in memory; more text hardly changes it."""
     left = megabytes * 1e6
     for _, document in split(text, valid)[0]:
         yield document
@@ -116,10 +143,14 @@ def finish(args: argparse.Namespace, model: LanguageModel, tokenizer: Tokenizer,
     if args.reference:
         compare_interface(path, args.reference / "onnx" / "model.onnx")
     evaluation = evaluate(model, tokenizer, some_documents(work / "valid.jsonl"), replace(device, bf16=False))
+    cpu = f"CPU, PyTorch threads: {torch.get_num_threads()}"
     return {
-        "device": torch.cuda.get_device_name() if device.name == "cuda" else f"CPU, {torch.get_num_threads()} threads",
-        "precision": "bf16" if device.bf16 else "fp32", "minutes": args.minutes,
-        "started_from": args.init_from.name if args.init_from else None, "parity": parity, "evaluation": evaluation,
+        "device": torch.cuda.get_device_name() if device.name == "cuda" else cpu,
+        "precision": "bf16" if device.bf16 else "fp32",
+        "minutes": args.minutes,
+        "started_from": args.init_from.name if args.init_from else None,
+        "parity": parity,
+        "evaluation": evaluation,
         "curve": [json.loads(line) for line in (work / "curve.jsonl").read_text().splitlines()],
         "versions": {m.__name__: m.__version__ for m in (torch, tokenizers, numpy, onnx, onnxruntime)},
     }
@@ -134,12 +165,6 @@ def some_documents(path: Path):
         yield name, text
 
 
-def choose_preset(args: argparse.Namespace) -> Preset:
-    preset = PRESETS[args.preset]
-    model = replace(preset.model, vocab_size=args.vocab or preset.model.vocab_size)
-    return replace(preset, model=model, tokens=args.tokens or preset.tokens, seed=args.seed or preset.seed)
-
-
 def fit(preset: Preset, config: ModelConfig) -> Preset:
     """The preset with the model really trained, which --init-from may have brought: windows must divide its context."""
     context = config.max_position_embeddings
@@ -150,7 +175,10 @@ def fit(preset: Preset, config: ModelConfig) -> Preset:
 def refuse_overwriting(args: argparse.Namespace, work: Path) -> None:
     if args.resume and not (work / "checkpoint.pt").is_file():
         raise RecipeError(f"There is no checkpoint {work / 'checkpoint.pt'} to resume from. Start without --resume.")
-    if not (args.resume or args.smoke) and (args.out.exists() and any(args.out.iterdir())):
+    present = {path.name for path in args.out.iterdir()} if args.out.exists() else set()
+    # A run that ended before its first checkpoint leaves these; they are made again.
+    unfinished = {"tokenizer.json", "tokenizer_config.json", work.name}
+    if not (args.resume or args.overwrite) and (present - unfinished or (work / "checkpoint.pt").exists()):
         raise RecipeError(f"{args.out} is not empty. Go on with --resume, or choose another --out.")
     if args.init_from and args.out.resolve() == args.init_from.resolve():
         raise RecipeError(f"--init-from and --out are both {args.out}. Choose another --out.")
@@ -160,52 +188,10 @@ def refuse_overwriting(args: argparse.Namespace, work: Path) -> None:
 def check_data(data: dict) -> None:
     if not data["documents"] or data["valid_tokens"] < 2:
         raise RecipeError(
-            f"The text has {data['documents']} documents to train on and {data['valid_documents']} held out, but both are needed. "
-            "Give more than one document, or name held-out ones with --valid.")
-
-
-def smoke_text() -> list[Path]:
-    """The demo's documents, or, in a checkout without them, the repository's own prose and code."""
-    demo = sorted((REPOSITORY / "demo").glob("*.jsonl*"))
-    kinds = ("LICENSE", "*.md", "docs/**/*.md", "src/**/*.ts", "training/*.md", "training/*.py")
-    return demo or [path for kind in kinds for path in sorted(REPOSITORY.glob(kind))]
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Trains a base model for knnlm, from raw text to a checked ONNX folder.")
-    add = parser.add_argument
-    add("--text", type=Path, nargs="+", help=".jsonl or plain text files, also .gz, or folders of .jsonl, .txt, .md")
-    add("--out", type=Path, help="folder of the model")
-    add("--preset", choices=list(PRESETS), default="wiki-mini", help="size and schedule (default: wiki-mini)")
-    add("--valid", type=Path, nargs="+", help="held-out text (default: every 64th document)")
-    add("--minutes", type=float, help="limit of training in time instead of tokens")
-    add("--tokens", type=int, help="limit of training in tokens (default: the preset's)")
-    add("--vocab", type=int, help="tokens in the vocabulary (default: the preset's)")
-    add("--seed", type=int, help="seed of weights and order (default: the preset's)")
-    add("--init-from", type=Path, help="continue from a folder with config.json, tokenizer.json, model.safetensors")
-    add("--tokenizer-from", type=Path, metavar="FOLDER", help="use this model's tokenizer instead of training one")
-    add("--resume", action="store_true", help="go on from the last checkpoint of the same command")
-    add("--stop-after", type=int, metavar="STEPS", help="leave a checkpoint and stop after this many steps")
-    add("--tokenizer-megabytes", type=float, default=300, help="text the tokenizer is trained on (default: 300)")
-    add("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    add("--threads", type=int, help="threads of PyTorch (default: its own choice)")
-    add("--precision", choices=["auto", "bf16", "fp32"], default="auto", help="of matrix products (default: the faster)")
-    add("--work", type=Path, help="folder of token files and checkpoint (default: OUT/.training)")
-    add("--reference", type=Path, help="model folder whose ONNX inputs, outputs and opset must be the same")
-    add("--smoke", action="store_true", help="the small preset on the repository's own text; overwrites its --out")
-    args = parser.parse_args()
-    if args.smoke:
-        args.preset = "smoke"
-        args.text = args.text or smoke_text()
-        args.out = args.out or Path(__file__).resolve().parent / "out" / "smoke"
-    for name in ("text", "out"):
-        if not getattr(args, name):
-            parser.error(f"--{name} is missing; or try --smoke")
-    for name in ("minutes", "tokens", "vocab", "threads", "stop_after"):
-        value = getattr(args, name)
-        if value is not None and not value > 0:
-            parser.error(f"--{name.replace('_', '-')} is {value}, but must be above 0")
-    return args
+            f"The text has {data['documents']} documents to train on and {data['valid_documents']} held out, but "
+            "both are needed. "
+            "Give more than one document, or name held-out ones with --valid."
+        )
 
 
 def say(line: str) -> None:

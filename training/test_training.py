@@ -1,4 +1,5 @@
 """Tests of the recipe, without a test framework: python -m unittest discover training"""
+
 import json
 import math
 import subprocess
@@ -29,8 +30,15 @@ WORDS = "the river runs past the old mill and the miller counts his sacks of flo
 
 
 def small(**changes) -> ModelConfig:
-    sizes = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-             "num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 32}
+    sizes = {
+        "vocab_size": 300,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 32,
+    }
     return ModelConfig(**(sizes | changes))
 
 
@@ -48,8 +56,25 @@ class Folder(unittest.TestCase):
         self.text.write_text(documents())
 
     def run_recipe(self, out: str, *options: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, HERE / "run.py", "--preset", "smoke", "--text", self.text, "--out", self.folder / out,
-                   "--threads", "1", "--precision", "fp32", "--vocab", "290", "--tokens", "24576", *options]
+        command = [
+            sys.executable,
+            HERE / "run.py",
+            "--preset",
+            "smoke",
+            "--text",
+            self.text,
+            "--out",
+            self.folder / out,
+            "--threads",
+            "1",
+            "--precision",
+            "fp32",
+            "--vocab",
+            "290",
+            "--tokens",
+            "24576",
+            *options,
+        ]
         return subprocess.run(list(map(str, command)), capture_output=True, text=True)
 
 
@@ -152,6 +177,7 @@ class RecipeTest(Folder):
     def test_an_interrupted_run_ends_with_the_weights_of_one_that_was_not(self):
         whole = self.run_recipe("whole")
         self.assertEqual(whole.returncode, 0, whole.stderr)
+        self.assertIn("is not empty", self.run_recipe("whole").stderr)
         self.assertEqual(self.run_recipe("parts", "--stop-after", "3").returncode, 0)
         resumed = self.run_recipe("parts", "--resume")
         self.assertEqual(resumed.returncode, 0, resumed.stderr)

@@ -3,6 +3,7 @@
 Progress runs from 0 to 1, in tokens or in minutes; the schedule knows nothing else. With a limit in
 tokens a run that was interrupted and resumed takes exactly the steps of one that was not.
 """
+
 import json
 import math
 import os
@@ -29,6 +30,7 @@ CURVE_POINTS = 20
 @dataclass
 class Progress:
     """Where a run stands; all that a resumed run needs beside weights and optimizer state."""
+
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
@@ -102,10 +104,10 @@ def bits_per_byte(model: LanguageModel, valid: np.ndarray, valid_bytes: int, dev
     whose windows overlap so that every target has context."""
     context, nats, scored = model.config.max_position_embeddings, 0.0, 0
     rows = max(1, device.tokens_at_once // context)
-    windows = [torch.from_numpy(valid[i:i + context + 1].astype(np.int64)) for i in range(0, len(valid) - 1, context)]
+    windows = [torch.from_numpy(valid[i : i + context + 1].astype(np.int64)) for i in range(0, len(valid) - 1, context)]
     for i in range(0, len(windows), rows):
-        part = [w for w in windows[i:i + rows] if len(w) == context + 1]
-        last = [w for w in windows[i:i + rows] if len(w) != context + 1]
+        part = [w for w in windows[i : i + rows] if len(w) == context + 1]
+        last = [w for w in windows[i : i + rows] if len(w) != context + 1]
         for batch in ([torch.stack(part)] if part else []) + [w[None] for w in last]:
             batch = batch.to(device.name)
             with device.precision():
@@ -115,13 +117,23 @@ def bits_per_byte(model: LanguageModel, valid: np.ndarray, valid_bytes: int, dev
     return nats / math.log(2) / (valid_bytes * scored / len(valid))
 
 
-def record_point(model: LanguageModel, valid: np.ndarray, valid_bytes: int, at: Progress, loss: float, run: Run) -> None:
-    point = {"step": at.step, "tokens": at.tokens, "seconds": round(at.seconds, 1), "loss": round(loss, 4),
-             "bits_per_byte": round(bits_per_byte(model, valid, valid_bytes, run.device), 4)}
+def record_point(
+    model: LanguageModel, valid: np.ndarray, valid_bytes: int, at: Progress, loss: float, run: Run
+) -> None:
+    point = {
+        "step": at.step,
+        "tokens": at.tokens,
+        "seconds": round(at.seconds, 1),
+        "loss": round(loss, 4),
+        "bits_per_byte": round(bits_per_byte(model, valid, valid_bytes, run.device), 4),
+    }
     with open(run.work / "curve.jsonl", "a", encoding="utf-8") as out:
         out.write(json.dumps(point) + "\n")
-    run.log(f"{run.share_done(at):4.0%}  step {at.step:>6}  {at.tokens:>11,} tokens  {at.tokens / at.seconds:>8,.0f} tokens/s  "
-            f"loss {loss:.3f}  held out {point['bits_per_byte']:.3f} bits per byte")
+    run.log(
+        f"{run.share_done(at):4.0%}  step {at.step:>6}  {at.tokens:>11,} tokens  {at.tokens / at.seconds:>8,.0f} "
+        "tokens/s  "
+        f"loss {loss:.3f}  held out {point['bits_per_byte']:.3f} bits per byte"
+    )
 
 
 def start_afresh(run: Run) -> Progress:
@@ -132,8 +144,16 @@ def start_afresh(run: Run) -> Progress:
 def save_checkpoint(model: LanguageModel, optimizers: Optimizers, at: Progress, run: Run) -> None:
     """Replaces checkpoint.pt in one step: a crash leaves the previous one whole."""
     path, partial = run.work / "checkpoint.pt", run.work / "checkpoint.pt.partial"
-    torch.save({"progress": vars(at), "model": model.state_dict(), "optimizers": optimizers.state(),
-                "fingerprint": run.fingerprint, "preset": repr(run.preset)}, partial)
+    torch.save(
+        {
+            "progress": vars(at),
+            "model": model.state_dict(),
+            "optimizers": optimizers.state(),
+            "fingerprint": run.fingerprint,
+            "preset": repr(run.preset),
+        },
+        partial,
+    )
     os.replace(partial, path)
 
 
@@ -143,14 +163,22 @@ def load_checkpoint(model: LanguageModel, optimizers: Optimizers, run: Run) -> P
         raise RecipeError(f"There is no checkpoint {path} to resume from. Start without --resume.")
     saved = torch.load(path, map_location=run.device.name, weights_only=True)
     if saved["fingerprint"] != run.fingerprint:
-        raise RecipeError(f"{path} was trained on other text or another tokenizer. Give the same --text and --valid, or start without --resume.")
+        raise RecipeError(
+            f"{path} was trained on other text or another tokenizer. Give the same --text and --valid, or start "
+            "without --resume."
+        )
     if saved["preset"] != repr(run.preset):
-        raise RecipeError(f"{path} was trained with other settings ({saved['preset']}). Give the same ones, or start without --resume.")
+        raise RecipeError(
+            f"{path} was trained with other settings ({saved['preset']}). Give the same ones, or start without "
+            "--resume."
+        )
     model.load_state_dict(saved["model"])
     optimizers.load(saved["optimizers"])
     at = Progress(**saved["progress"])
     # Points measured after the checkpoint will be measured again.
-    curve = [line for line in (run.work / "curve.jsonl").read_text().splitlines() if json.loads(line)["step"] <= at.step]
+    curve = [
+        line for line in (run.work / "curve.jsonl").read_text().splitlines() if json.loads(line)["step"] <= at.step
+    ]
     (run.work / "curve.jsonl").write_text("".join(line + "\n" for line in curve))
     run.log(f"resuming at step {at.step}, {at.tokens:,} tokens")
     return at

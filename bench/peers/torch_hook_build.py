@@ -5,13 +5,15 @@ block's feed-forward network; the logits are computed too, because the whole mod
 disk as fp16, values as integers, both memory-mapped NumPy arrays.
 
     python bench/peers/torch_hook_build.py --model FOLDER --text FILE.jsonl(.gz) --documents N
-        [--window 512] [--stride 256] [--batch 8] [--threads 2] [--variants full,body] [--repeats 1] [--out FOLDER] [--json]
+        [--window 512] [--stride 256] [--batch 8] [--threads 2] [--variants full,body]
+        [--repeats 1] [--out FOLDER] [--json]
 
 `full` is the peers' way: the whole model, logits included. `body` leaves out the output embedding,
 which no peer does; it shows what that costs. Documents are cut into windows as `knnlm build` cuts
 them, so that both sides store the same entries. Timed are the windows' forward passes and the writing;
 loading and tokenizing are reported beside it. The last line of standard output is JSON.
 """
+
 import argparse
 import gzip
 import json
@@ -83,40 +85,49 @@ def build(model: PreTrainedModel, parts: list[Window], batch: int, logits: bool,
     values = np.memmap(folder / "values.i32", np.int32, "w+", shape=(count,))
     written = 0
     for i in range(0, len(parts), batch):
-        group = parts[i:i + batch]
+        group = parts[i : i + batch]
         longest = max(len(part.inputs) for part in group)
         ids = torch.zeros(len(group), longest, dtype=torch.int64)
         mask = torch.zeros_like(ids)
         for row, part in enumerate(group):
-            ids[row, :len(part.inputs)] = torch.tensor(part.inputs)
-            mask[row, :len(part.inputs)] = 1
+            ids[row, : len(part.inputs)] = torch.tensor(part.inputs)
+            mask[row, : len(part.inputs)] = 1
         runner(input_ids=ids, attention_mask=mask, use_cache=False)
         for row, part in enumerate(group):
             end, fresh = len(part.inputs), len(part.targets)
-            keys[written:written + fresh] = tap.caught[row, end - fresh:end].to(torch.float16).numpy()
-            values[written:written + fresh] = part.targets
+            keys[written : written + fresh] = tap.caught[row, end - fresh : end].to(torch.float16).numpy()
+            values[written : written + fresh] = part.targets
             written += fresh
     keys.flush()
     values.flush()
     seconds = time.perf_counter() - began
     tap.remove()
-    return {"seconds": seconds, "entries": written, "entriesPerSecond": written / seconds,
-            "keyAbsSum": float(np.abs(keys.astype(np.float64)).sum()), "valueSum": int(values.sum(dtype=np.int64))}
+    return {
+        "seconds": seconds,
+        "entries": written,
+        "entriesPerSecond": written / seconds,
+        "keyAbsSum": float(np.abs(keys.astype(np.float64)).sum()),
+        "valueSum": int(values.sum(dtype=np.int64)),
+    }
 
 
 def measure(model: PreTrainedModel, parts: list[Window], args: argparse.Namespace, folder: Path) -> dict:
     """Each variant `repeats` times in turn (A B A B), medians."""
     runs: dict[str, list[dict]] = {name: [] for name in args.variants}
     # A few windows first: the first pass through a model pays for its memory.
-    build(model, parts[:args.batch], args.batch, True, folder)
+    build(model, parts[: args.batch], args.batch, True, folder)
     for _ in range(args.repeats):
         for name in args.variants:
             runs[name].append(build(model, parts, args.batch, name == "full", folder))
-    return {name: several[0] | {
-        "seconds": statistics.median(run["seconds"] for run in several),
-        "entriesPerSecond": statistics.median(run["entriesPerSecond"] for run in several),
-        "allSeconds": [round(run["seconds"], 3) for run in several],
-    } for name, several in runs.items()}
+    return {
+        name: several[0]
+        | {
+            "seconds": statistics.median(run["seconds"] for run in several),
+            "entriesPerSecond": statistics.median(run["entriesPerSecond"] for run in several),
+            "allSeconds": [round(run["seconds"], 3) for run in several],
+        }
+        for name, several in runs.items()
+    }
 
 
 def main() -> None:
@@ -128,8 +139,11 @@ def main() -> None:
     tokenizer = Tokenizer.from_file(str(args.model / "tokenizer.json"))
     texts = read_documents(args.text, args.documents)
     bos, eos = model.config.bos_token_id, model.config.eos_token_id
-    parts = [part for text in texts for part in
-             windows(tokenizer.encode(text, add_special_tokens=False).ids, bos, eos, args.window, args.stride)]
+    parts = [
+        part
+        for text in texts
+        for part in windows(tokenizer.encode(text, add_special_tokens=False).ids, bos, eos, args.window, args.stride)
+    ]
     cut = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.out or Path(temporary)
@@ -137,23 +151,45 @@ def main() -> None:
         results = measure(model, parts, args, folder)
     first = results[args.variants[0]]
     report = {
-        "what": "torch-hook-build", "variant": args.variants[0],
-        "entriesPerSecond": first["entriesPerSecond"], "seconds": first["seconds"], "entries": first["entries"],
-        "keyDim": model.config.hidden_size, "documents": len(texts), "windows": len(parts),
-        "window": args.window, "stride": args.stride, "batch": args.batch, "threads": args.threads,
-        "loadSeconds": loaded - began, "tokenizeSeconds": cut - loaded, "variants": results,
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__},
+        "what": "torch-hook-build",
+        "variant": args.variants[0],
+        "entriesPerSecond": first["entriesPerSecond"],
+        "seconds": first["seconds"],
+        "entries": first["entries"],
+        "keyDim": model.config.hidden_size,
+        "documents": len(texts),
+        "windows": len(parts),
+        "window": args.window,
+        "stride": args.stride,
+        "batch": args.batch,
+        "threads": args.threads,
+        "loadSeconds": loaded - began,
+        "tokenizeSeconds": cut - loaded,
+        "variants": results,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
     }
     if not args.json:
         for name, result in results.items():
-            print(f"{name}: {result['entries']:,} entries in {result['seconds']:.2f} s, {result['entriesPerSecond']:,.0f} entries/s")
+            print(
+                f"{name}: {result['entries']:,} entries in {result['seconds']:.2f} s, "
+                f"{result['entriesPerSecond']:,.0f} entries/s"
+            )
     print(json.dumps(report))
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--model", type=Path, required=True, help="folder with config.json, model.safetensors, tokenizer.json (LLaMA-like)")
+    add(
+        "--model",
+        type=Path,
+        required=True,
+        help="folder with config.json, model.safetensors, tokenizer.json (LLaMA-like)",
+    )
     add("--text", type=Path, required=True, help='.jsonl or .jsonl.gz with a "text" on every line')
     add("--documents", type=int, help="first N documents (default: all)")
     add("--window", type=int, default=512, help="positions read at once (default: 512)")

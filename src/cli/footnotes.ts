@@ -43,7 +43,7 @@ export class Footnotes {
     const next = this.#run && votes.find(({ entry }) => entry === this.#run!.last.entry + 1);
     if (next) return this.#extend(next);
     this.#run = undefined;
-    const vote = heaviest(votes);
+    const vote = this.#source(votes);
     if (!vote || memoryBits(token) < DECISIVE_BITS) return undefined;
     const footnote = this.#footnoteOf(vote.document);
     this.#run = { footnote, first: vote, last: vote, target: vote.target, length: 1 };
@@ -67,6 +67,22 @@ export class Footnotes {
     return footnote;
   }
 
+  /**
+   * The nearest vote of the document whose votes weigh most together. Sections often say the same; of those whose votes
+   * weigh at least half as much, one that is a source already is taken, so that a text has few sources.
+   */
+  #source(votes: readonly Neighbor[]): Neighbor | undefined {
+    const weights = new Map<string, number>();
+    for (const { document, weight } of votes)
+      weights.set(document, (weights.get(document) ?? 0) + weight);
+    const ranked = [...weights].sort(([, a], [, b]) => b - a);
+    const known = ranked.find(
+      ([document, weight]) => this.#byDocument.has(document) && weight >= ranked[0]![1] / 2,
+    );
+    const document = (known ?? ranked[0])?.[0];
+    return votes.find((vote) => vote.document === document);
+  }
+
   #footnoteOf(document: string): Footnote {
     const known = this.#byDocument.get(document);
     if (known) return known;
@@ -76,18 +92,6 @@ export class Footnotes {
     this.#byDocument.set(document, footnote);
     return footnote;
   }
-}
-
-/** The nearest vote of the document whose votes weigh most together. */
-function heaviest(votes: readonly Neighbor[]): Neighbor | undefined {
-  const weights = new Map<string, number>();
-  for (const { document, weight } of votes)
-    weights.set(document, (weights.get(document) ?? 0) + weight);
-  let best: Neighbor | undefined;
-  for (const vote of votes) {
-    if (!best || weights.get(vote.document)! > weights.get(best.document)!) best = vote;
-  }
-  return best;
 }
 
 /** 12 → ¹² */

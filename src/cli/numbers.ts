@@ -43,9 +43,10 @@ export function change(ratio: number): string {
   return `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(1)}%`;
 }
 
-/** A probability to three significant digits; below 1e-4 in powers of ten. */
+/** A probability to two or three digits; below 1e-4 in powers of ten, and what is next to nothing as such. */
 export function probability(p: number): string {
   if (p === 0) return '0';
+  if (p < 1e-9) return '<1e-9';
   if (p < 1e-4) return p.toExponential(0);
   return p < 0.0995 ? p.toFixed(p < 0.00995 ? 4 : 3) : p.toFixed(2);
 }

@@ -26,7 +26,7 @@ export function createProgram(): Command {
     )
     .version(version(), '-V, --version', 'show the version')
     .helpOption('-h, --help', 'show help')
-    .helpCommand('help [command]', 'show help of a command')
+    .helpCommand(false)
     .addHelpText('after', FOOTER);
   for (const [heading, commands] of COMMANDS) {
     for (const create of commands) program.addCommand(create().helpGroup(heading));
@@ -44,12 +44,14 @@ export function createProgram(): Command {
 }
 
 const FOOTER = `
-DOCS and TEXT are files, folders, globs or - for standard input: .txt, .md, .html, .jsonl ({"id", "text", "metadata"?}),
-each also .gz, and .parquet with a text column.
-MODEL is a folder, a Hugging Face hub id of an ONNX export, or wiki-mini, the small bundled one.
+DOCS and TEXT are files, folders, globs or - for standard input: .txt, .md,
+.html, .jsonl ({"id", "text", "metadata"?}), each also .gz, and .parquet with a
+text column. MODEL is a folder, a Hugging Face hub id of an ONNX export, or
+wiki-mini, the small bundled one.
 
-Progress and warnings go to standard error. Exit status: 0, 1 for a fault of knnlm (KNNLM_DEBUG=1 shows where),
-2 for something you can mend, 130 after Ctrl-C.`;
+Progress and warnings go to standard error. Exit status: 0, 1 for a fault of
+knnlm (KNNLM_DEBUG=1 shows where), 2 for something you can mend, 130 after
+Ctrl-C.`;
 
 function version(): string {
   const file = new URL('../../package.json', import.meta.url);

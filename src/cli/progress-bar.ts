@@ -5,7 +5,7 @@
  */
 
 import type { Progress } from '../knnlm/types.ts';
-import { count, duration } from './numbers.ts';
+import { bytes, count, duration } from './numbers.ts';
 import type { Colors } from './screen.ts';
 import { truncate } from './text.ts';
 
@@ -13,7 +13,7 @@ const BAR_COLUMNS = 24;
 const REDRAW_MS = 100;
 const LINE_MS = 5000;
 /** The rate is that of the last few seconds: an index phase must not be forecast from reading. */
-const RATE_SECONDS = 8;
+const RATE_SECONDS = 20;
 
 export interface ProgressBarOptions {
   stream: { write(text: string): unknown; isTTY?: boolean; columns?: number };
@@ -82,12 +82,14 @@ export class ProgressBar {
   #facts({ done, total, unit }: Progress): string[] {
     const facts: string[] = [];
     if (total) facts.push(`${Math.floor((100 * Math.min(done, total)) / total)}%`);
-    facts.push(total ? `${count(done)} of ${count(total)} ${unit}` : `${count(done)} ${unit}`);
+    const amount = unit === 'bytes' ? bytes : count;
+    const noun = unit === 'bytes' ? '' : ` ${unit}`;
+    facts.push(total ? `${amount(done)} of ${amount(total)}${noun}` : `${amount(done)}${noun}`);
     const first = this.#samples[0]!;
     const seconds = (this.#samples.at(-1)!.at - first.at) / 1000;
     const rate = seconds > 0.5 ? (done - first.done) / seconds : 0;
     if (rate > 0) {
-      facts.push(`${count(rate)}/s`);
+      facts.push(`${amount(rate)}/s`);
       if (total) facts.push(`${duration(Math.max(0, total - done) / rate)} left`);
     }
     return facts;

@@ -4,11 +4,10 @@
  *
  *     data files: append, fsync   →   manifest: write beside, fsync, rename   →   acknowledged
  */
-import { rmdir } from 'node:fs/promises';
 import { KnnLMError } from '../errors.ts';
 import { checkSizes } from './check-sizes.ts';
 import { DocumentTable, documentLine } from './document-table.ts';
-import { listFolder, makeFolder, pathKind, removeFile } from './files.ts';
+import { listFolder, makeFolder, pathKind, removeFile, removeFolder } from './files.ts';
 import {
   checkSameHeader,
   createManifest,
@@ -157,7 +156,8 @@ export class DatastoreWriter {
   async beginDocument(document: Omit<DocumentRecord, 'start'>): Promise<number> {
     return await this.#exclusively(async () => {
       if (this.#open) throw new Error('the document before has not ended');
-      const { id, source, hash, length, metadata } = document;
+      const { id, source, hash, length } = document;
+      const metadata = plainMetadata(document);
       if (!Number.isSafeInteger(length) || length < 1) throw new Error(`length is ${length}`);
       if (this.#ids.get(id) === hash) throw new Error(`document ${id} is stored already`);
       if (this.#ids.has(id)) throw sameIdOtherText(id);
@@ -221,6 +221,7 @@ export class DatastoreWriter {
 
   async #acknowledge(): Promise<void> {
     if (!this.#changed) return;
+    await this.#lock.check();
     await this.#segment.sync();
     await writeManifest(this.path, this.#manifest);
     this.#changed = false;
@@ -240,6 +241,7 @@ export class DatastoreWriter {
           `No document was added to ${this.path}. Give files with text in them.`,
         );
       if (this.#manifest.building!.document) await this.#dropPartial();
+      await this.#lock.check();
       await this.#segment.seal();
       const empty = this.#manifest.segments.at(-1)!.documents === 0;
       const sealed: Manifest = {
@@ -302,6 +304,21 @@ export class DatastoreWriter {
     } finally {
       this.#busy = false;
     }
+  }
+}
+
+/** As it will be read back. Errors: `INVALID_DOCUMENT` for what JSON cannot say. */
+function plainMetadata({ id, metadata }: { id: string; metadata?: Record<string, unknown> }) {
+  if (metadata === undefined) return undefined;
+  try {
+    return JSON.parse(JSON.stringify(metadata)) as Record<string, unknown>;
+  } catch (cause) {
+    const reason = (cause as Error).message.split('\n')[0];
+    throw new KnnLMError(
+      'INVALID_DOCUMENT',
+      `The metadata of document ${JSON.stringify(id)} cannot be written as JSON: ${reason}. Give plain values.`,
+      { cause },
+    );
   }
 }
 
@@ -391,5 +408,5 @@ async function removeEmptySegment(path: string, manifest: Manifest): Promise<voi
     await removeFile(part.path);
     await removeFile(`${part.path}.crc`);
   }
-  await rmdir(segmentFolder(path, segment.name));
+  await removeFolder(segmentFolder(path, segment.name));
 }

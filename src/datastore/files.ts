@@ -2,20 +2,23 @@
  * Every file operation of the datastore, so that each failure becomes a one-line error, and so that tests can let any
  * of them fail or cut the process off before any of them (`faults.before`).
  */
+import { createReadStream } from 'node:fs';
 import {
   type FileHandle,
   link,
-  lstat,
   mkdir,
   open,
   readdir,
   readFile,
+  realpath,
   rename,
   rm,
+  rmdir,
   stat,
   statfs,
 } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import type { Readable } from 'node:stream';
 import { ioError, KnnLMError } from '../errors.ts';
 
 /** Tests set `before` to throw or to exit: it is told of each operation that changes the disk just before it happens. */
@@ -68,8 +71,17 @@ export async function makeFolder(path: string): Promise<void> {
   await change('make the folder', path, () => mkdir(path, { recursive: true }));
 }
 
+/** Absolute, with links followed. */
+export const realPath = (path: string): Promise<string> =>
+  attempt('look at', path, () => realpath(path));
+
 export const readWhole = (path: string): Promise<Buffer> =>
   attempt('read', path, () => readFile(path));
+
+/** An empty folder. */
+export async function removeFolder(path: string): Promise<void> {
+  await change('remove', path, () => rmdir(path));
+}
 
 export async function removeFile(path: string): Promise<void> {
   await change('remove', path, () => rm(path, { force: true }));
@@ -155,9 +167,6 @@ export async function freeDiskBytes(path: string): Promise<number> {
   });
 }
 
-export const isLink = (path: string): Promise<boolean> =>
-  attempt('look at', path, async () => (await lstat(path)).isSymbolicLink());
-
 /** An open file, read and written at given places. */
 export class DataFile {
   readonly path: string;
@@ -215,3 +224,7 @@ export class DataFile {
     await this.#handle.close();
   }
 }
+
+/** A file's bytes in chunks of 64 KiB. Errors come out of the stream as they are. */
+export const readStream = (path: string): Readable =>
+  createReadStream(path, { highWaterMark: 64 * 1024 });

@@ -23,6 +23,8 @@ interface Owner {
 }
 
 export interface StoreLock {
+  /** Errors: `STORE_LOCKED` when the lock file was removed by hand or another process has taken it over. */
+  check(): Promise<void>;
   release(): Promise<void>;
 }
 
@@ -38,7 +40,7 @@ export async function lockStore(store: string): Promise<StoreLock> {
   for (let round = 0; round < 3; round++) {
     if (await createExclusively(path, mine)) {
       await removeLeftovers(store);
-      return { release: () => removeFile(path) };
+      return heldLock(store, path, mine);
     }
     const seen = await readLock(path);
     if (seen === undefined) continue;
@@ -47,6 +49,22 @@ export async function lockStore(store: string): Promise<StoreLock> {
     await moveAside(path, seen);
   }
   throw new KnnLMError('STORE_LOCKED', `${store} is being written by another process. Try again.`);
+}
+
+function heldLock(store: string, path: string, mine: string): StoreLock {
+  const isHeld = async (): Promise<boolean> => (await readLock(path)) === mine;
+  return {
+    async check() {
+      if (await isHeld()) return;
+      throw new KnnLMError(
+        'STORE_LOCKED',
+        `${store} was taken over by another process, or its lock file was removed. Let one process write at a time.`,
+      );
+    },
+    async release() {
+      if (await isHeld()) await removeFile(path);
+    },
+  };
 }
 
 /** Removes the dead owner's lock, unless another process has just replaced it by its own: that one is put back. */

@@ -74,9 +74,13 @@ export async function buildEntries(
   const groups = groupWindows(planned, model, writer.header);
   const ahead: { group: PlannedWindow[]; keys: Promise<Float32Array[]> }[] = [];
   let committed = performance.now();
+  let betweenGroups = true;
   const writeOldest = async (): Promise<void> => {
     const { group, keys } = ahead.shift()!;
-    await writeGroup(group, await keys, writer, counts);
+    const fresh = await keys;
+    betweenGroups = false;
+    await writeGroup(group, fresh, writer, counts);
+    betweenGroups = true;
     if (performance.now() - committed >= (options.commitMs ?? COMMIT_MS)) {
       await writer.commit();
       committed = performance.now();
@@ -104,7 +108,7 @@ export async function buildEntries(
     while (ahead.length > 0) await writeOldest();
   } catch (error) {
     await Promise.allSettled(ahead.map(({ keys }) => keys));
-    await writer.abort({ commit: !(error instanceof KnnLMError && error.code === 'DISK_FULL') });
+    await writer.abort({ commit: betweenGroups });
     throw error;
   }
   await writer.finish(options.settings);
@@ -119,10 +123,10 @@ async function* planDocuments(
   options: BuildOptions,
   counts: BuildCounts,
 ): AsyncGenerator<PlannedDocument> {
-  const planned = new Set<string>();
+  const seen = new Set<string>();
   for await (const { id, text, source, hash, metadata, readBytes } of documents) {
-    const status = planned.has(hash) ? 'duplicate' : writer.status(id, hash);
-    if (status === 'duplicate') {
+    const status = writer.claim(id, hash);
+    if (status === 'duplicate' || (status === 'done' && seen.has(id))) {
       counts.skipped++;
       options.onSkip?.({ source, reason: 'the same text is already stored' });
     }
@@ -130,9 +134,9 @@ async function* planDocuments(
     const { inputs, targets } = await readTokens(text, model);
     const record = { id, source, hash, length: targets.length, metadata };
     // The first document goes on where an interrupted build stood, or drops what that left half done.
-    const begun = planned.size === 0;
+    const begun = seen.size === 0;
     const done = begun ? await writer.beginDocument(record) : 0;
-    planned.add(hash);
+    seen.add(id);
     yield { record, inputs, targets, readBytes, done, begun };
   }
 }

@@ -1,7 +1,7 @@
 /** What a build will cost, told before it begins: a sample is tokenized and one batch is timed. */
-import { storeBytes } from '../datastore/datastore-writer.ts';
 import { freeDiskBytes } from '../datastore/files.ts';
 import type { StoreHeader } from '../datastore/manifest.ts';
+import { storeBytes } from '../datastore/segment.ts';
 import type { DocumentEstimate } from '../datastore/sources/estimate-documents.ts';
 import { KnnLMError } from '../errors.ts';
 import type { LanguageModel } from '../model/language-model.ts';

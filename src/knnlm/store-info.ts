@@ -1,5 +1,5 @@
 /** What a datastore is, in figures: the reply of `info`. */
-import type { Datastore } from '../datastore/datastore.ts';
+import type { Datastore, StoreBytes } from '../datastore/datastore.ts';
 import type { SettingsRecord } from '../datastore/types.ts';
 import { DEFAULT_SETTINGS } from './interpolate.ts';
 
@@ -27,7 +27,7 @@ export interface StoreInfo {
   };
   index: { kind: string };
   /** Bytes on disk. */
-  bytes: Record<string, number> & { total: number };
+  bytes: StoreBytes;
   bytesPerEntry: number;
   settings: SettingsRecord;
   window: number;

@@ -29,7 +29,7 @@ export interface DownloadFileOptions {
 
 /** Attempts in a row that may bring nothing. */
 const MAX_FRUITLESS = 4;
-const RETRY_DELAY_MS = 200;
+const RETRY_DELAY_MS = 100;
 
 export async function downloadFile(options: DownloadFileOptions): Promise<void> {
   const { path, size, checksum } = options;

@@ -2,6 +2,7 @@
  * Looking at the graphs of a model folder: which can be used, which tensor is the key, and the weights' fingerprint.
  * Synchronous file reading, some 100 ms for the graph of a large model: runs in a worker.
  */
+import { statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { KnnLMError } from '../errors.ts';
 import { weightsFingerprint } from './fingerprint.ts';
@@ -29,7 +30,7 @@ export interface InspectedGraph {
   dtype: ModelDtype;
   /** Why it cannot be used; empty when it can. */
   problems: string[];
-  /** Bytes of the graph file; its external data come on top. */
+  /** Bytes of the graph file and its external data. */
   bytes: number;
   externalFiles: readonly string[];
 }
@@ -85,14 +86,28 @@ function inspectGraph(
   try {
     const graph = readGraph(join(folder, file));
     const description = describeGraph(graph);
-    const { fileBytes: bytes, externalFiles } = graph;
-    const problems = description.problems;
-    return { inspected: { file, dtype: description.dtype, problems, bytes, externalFiles }, graph };
+    const { externalFiles } = graph;
+    const { dtype: found, problems } = description;
+    const bytes = graph.fileBytes + sizeOf(dirname(graph.path), externalFiles, problems);
+    return { inspected: { file, dtype: found, problems, bytes, externalFiles }, graph };
   } catch (error) {
     if (!(error instanceof KnnLMError)) throw error;
     const inspected = { file, dtype, problems: [error.message], bytes: 0, externalFiles: [] };
     return { inspected, graph: undefined };
   }
+}
+
+/** Bytes of the external data; a file that is not there is one more problem. */
+function sizeOf(folder: string, files: readonly string[], problems: string[]): number {
+  let bytes = 0;
+  for (const file of files) {
+    const found = statSync(join(folder, file), { throwIfNoEntry: false });
+    bytes += found?.size ?? 0;
+    if (found === undefined) {
+      problems.push(`Its weights in ${file} are missing. Download that file into the same folder.`);
+    }
+  }
+  return bytes;
 }
 
 function chooseGraph(

@@ -201,12 +201,12 @@ export class ModelRuntime {
   async #createSession(patch: PatchOptions): Promise<Session> {
     const { path, threads } = this.#plan;
     const patched = patchGraph(readGraph(path), patch);
-    const session: Record<string, string> = {
-      // Idle threads would burn the cores that the index and other workers need.
-      'session.intra_op.allow_spinning': threads > 1 ? '1' : '0',
+    const session: Record<string, unknown> = {
+      // Threads that spin between runs take the cores from search and from the other workers.
+      intra_op: { allow_spinning: '0' },
     };
     if (patched.externalFiles.length > 0) {
-      session['session.model_external_initializers_file_folder_path'] = dirname(path);
+      session.model_external_initializers_file_folder_path = dirname(path);
     }
     try {
       const created = await this.#ort.InferenceSession.create(patched.bytes, {
@@ -216,7 +216,7 @@ export class ModelRuntime {
         graphOptimizationLevel: 'all',
         // Warnings of onnxruntime would go to standard error, past the caller.
         logSeverityLevel: 3,
-        extra: { session: flatToNested(session) },
+        extra: { session },
       });
       return { session: created, inputs: patched.inputs };
     } catch (cause) {
@@ -236,13 +236,6 @@ export class ModelRuntime {
     }
     this.#sessions.clear();
   }
-}
-
-/** `{'session.a.b': x}` as the nested object from which onnxruntime builds the dotted names again. */
-function flatToNested(flat: Record<string, string>): Record<string, unknown> {
-  const out: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries(flat)) out[name.replace(/^session\./, '')] = value;
-  return out;
 }
 
 function firstLine(error: unknown): string {

@@ -1,6 +1,6 @@
 /**
  * `LanguageModel` over a pool of worker threads. The main thread checks arguments, groups windows into batches and hands them out;
- * decoding has a worker of its own, with all threads, so that a step is as fast as it can be.
+ * decoding has a worker of its own, so that steps need not wait for batches.
  */
 import { KnnLMError } from '../errors.ts';
 import { groupByLength } from './batching.ts';
@@ -22,6 +22,8 @@ export interface OrtLanguageModelOptions {
   tokenizer: Tokenizer;
   plan: RuntimePlan;
   workers: number;
+  /** Threads of the decoding worker. */
+  decodeThreads: number;
   /** Why `score` cannot work with this graph. */
   scoreProblem: string | undefined;
 }
@@ -114,8 +116,8 @@ export class OrtLanguageModel implements LanguageModel {
 
   async startDecoding(): Promise<Decoder> {
     if (this.#closed) throw closedError();
-    const { workers, plan } = this.#options;
-    this.#decodeWorker ??= openWorker({ ...plan, threads: plan.threads * workers });
+    const { plan, decodeThreads } = this.#options;
+    this.#decodeWorker ??= openWorker({ ...plan, threads: decodeThreads });
     const worker = await this.#decodeWorker;
     const id = await worker.request('startDecoding', undefined);
     return new WorkerDecoder(worker, id, this.info);

@@ -100,8 +100,8 @@ it('a search shows the candidates, then each neighbor with its document and text
           weight: 0.05,
           target: ' a',
           targetId: 3,
-          before: 'which is why the client is given',
-          after: ' daily dose of it',
+          before: 'ments, which is why the client is given',
+          after: ' daily dose of it.',
         },
       ],
       candidates: [{ text: ' a', id: 3, p: 0.5, pLm: 0.1, pKnn: 0.9 }],
@@ -116,9 +116,9 @@ The patient↵was given [?]
 next token   mixture     model    memory
 " a"            0.50      0.10      0.90  ━━━━━━━━━━━━
 
-nearest 1 of 8 stored contexts (k 8, λ 0.5, T 1)
+the 1 nearest stored contexts (k 8, λ 0.5, T 1)
   1  a␛[31m.txt at 1,234 · distance 12.35 · weight 0.050
-     which is why the client is given [a] daily dose of it`);
+     …which is why the client is given [a] daily dose of it.`);
 });
 
 it('info shows what a store holds and where its bytes are', () => {
@@ -142,7 +142,14 @@ it('info shows what a store holds and where its bytes are', () => {
         provider: 'cpu',
       },
       index: { kind: 'flat' },
-      bytes: { keys: 75_000, values: 25_000, total: 100_000 },
+      bytes: {
+        keys: 70_000,
+        values: 25_000,
+        documents: 3_000,
+        checksums: 1_500,
+        manifest: 500,
+        total: 100_000,
+      },
       bytesPerEntry: 1000,
       settings: { k: 1024, lambda: 0.25, temperature: 1, source: 'default' },
       window: 512,

@@ -1,12 +1,13 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Datastore } from '../../dist/datastore/datastore.js';
 import { DatastoreWriter } from '../../dist/datastore/datastore-writer.js';
-import { faults } from '../../dist/datastore/files.js';
+import { faults, freeDiskBytes } from '../../dist/datastore/files.js';
 import type { StoreHeader } from '../../dist/datastore/manifest.js';
+import { storeBytes } from '../../dist/datastore/segment.js';
 import { halfToFloats } from '../../dist/math/half.js';
 import {
   contents,
@@ -111,6 +112,43 @@ describe('a datastore', () => {
     await store.updateSettings({ ...settings, k: 99, source: 'tuned' });
     expect(store.settings?.k).toBe(99);
     expect((await Datastore.open(path)).settings?.k).toBe(99);
+  });
+
+  it('hides deleted documents, whose ids and texts can then be added again', async () => {
+    const path = join(temporaryFolder(), 'store');
+    await build(path, three);
+    const file = join(path, 'manifest.json');
+    const manifest = JSON.parse(readFileSync(file, 'utf8'));
+    const deleted = [
+      [0, 3],
+      [3, 15],
+    ];
+    writeFileSync(file, JSON.stringify({ ...manifest, deleted }));
+    const store = await Datastore.open(path);
+    expect(store.excludedRanges()).toEqual([[0, 15]]);
+    expect([...store.documents].map(({ id }) => id)).toEqual(['c']);
+    expect([store.documents.length, store.documents.isDeleted(1)]).toEqual([3, true]);
+    expect(store.documents.find('b')).toBeUndefined();
+    expect(store.documents.locate(4).document.id).toBe('b');
+    const writer = await DatastoreWriter.open(path, header(), { mode: 'add' });
+    expect(writer.status('b', three[1]!.hash)).toBe('new');
+    await write(writer, [three[1]!], 7);
+    await writer.finish(null);
+    const again = await Datastore.open(path);
+    expect(again.documents.find('b')?.start).toBe(16);
+    expect(again.excludedRanges()).toEqual([[0, 15]]);
+  });
+
+  it('takes the space foretold', async () => {
+    const path = join(temporaryFolder(), 'store');
+    const documents = Array.from({ length: 50 }, (_, i) => fakeDocument(`some/file-${i}`, 40));
+    await build(path, documents);
+    const bytes = await (await Datastore.open(path)).bytes();
+    expect(bytes).toMatchObject({ keys: 2000 * 8, values: 2000 * 2 });
+    const foretold = storeBytes(header(), 2000, 50);
+    expect(bytes.total / foretold).toBeGreaterThan(0.8);
+    expect(bytes.total / foretold).toBeLessThan(1.2);
+    expect(await freeDiskBytes(join(path, 'not', 'yet', 'there'))).toBeGreaterThan(0);
   });
 
   it('is left as it was by an add that adds nothing', async () => {
@@ -279,6 +317,38 @@ describe('a build', () => {
       await build(path, three);
       expect((await Datastore.open(path)).entries).toBe(16);
     }
+  });
+
+  it('stops when its lock is gone', async () => {
+    const path = join(temporaryFolder(), 'store');
+    const writer = await DatastoreWriter.open(path, header());
+    rmSync(join(path, 'lock'));
+    const other = await DatastoreWriter.open(path, header());
+    const theirs = readFileSync(join(path, 'lock'), 'utf8').replace(`${process.pid}`, '1');
+    writeFileSync(join(path, 'lock'), theirs);
+    await expect(write(writer, three, 5)).rejects.toMatchObject({ code: 'STORE_LOCKED' });
+    await writer.abort();
+    expect(readFileSync(join(path, 'lock'), 'utf8')).toBe(theirs);
+    await other.abort();
+  });
+
+  it('sees duplicates inside the look-ahead of a builder that claims', async () => {
+    const writer = await DatastoreWriter.open(join(temporaryFolder(), 'store'), header());
+    const [a, b] = three as [FakeDocument, FakeDocument];
+    expect(writer.claim('a', a.hash)).toBe('new');
+    expect(writer.claim('a', a.hash)).toBe('done');
+    expect(writer.claim('copy', a.hash)).toBe('duplicate');
+    expect(() => writer.claim('a', b.hash)).toThrow(/another text/);
+    expect(writer.hasHash(a.hash)).toBe(false);
+    await writer.abort();
+  });
+
+  it('refuses metadata that JSON cannot say', async () => {
+    const writer = await DatastoreWriter.open(join(temporaryFolder(), 'store'), header());
+    await expect(
+      writer.beginDocument({ ...three[0]!, metadata: { big: 1n } }),
+    ).rejects.toMatchObject({ code: 'INVALID_DOCUMENT' });
+    await writer.abort();
   });
 
   it('refuses to end empty', async () => {

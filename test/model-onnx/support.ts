@@ -1,8 +1,10 @@
 /** Runs a patched graph as the model worker does: from memory, through onnxruntime. */
 import { fileURLToPath } from 'node:url';
 import type * as Ort from 'onnxruntime-node';
+import { encodeNode, encodeValueInfo, type NewNode } from '../../dist/model/onnx/encode-nodes.js';
 import type { ValueInfo } from '../../dist/model/onnx/graph.js';
 import type { PatchedGraph } from '../../dist/model/onnx/patch-graph.js';
+import { integerField, messageField, stringField } from '../../dist/model/onnx/protobuf-writer.js';
 import { loadOnnxRuntime } from '../../dist/onnxruntime.js';
 
 export const fixture = (path: string): string =>
@@ -49,6 +51,39 @@ export async function runGraph(
 
 export const floats = (tensor: Ort.Tensor | undefined): Float32Array =>
   tensor!.data as Float32Array;
+
+export interface SmallGraph {
+  opset?: number;
+  nodes: NewNode[];
+  /** float32 tensors. */
+  weights?: Record<string, { dims: number[]; values: number[] }>;
+  /** int64 inputs (batch, sequence). */
+  inputs?: string[];
+  /** float32 outputs. */
+  outputs?: string[];
+}
+
+/** An ONNX file with `input_ids` and `logits`, from scratch. */
+export function encodeModel(graph: SmallGraph): Buffer {
+  const { opset = 17, nodes, weights = {}, inputs = ['input_ids'], outputs = ['logits'] } = graph;
+  const parts = [
+    ...nodes.map(encodeNode),
+    ...Object.entries(weights).map(([name, { dims, values }]) =>
+      messageField(
+        5,
+        ...dims.map((size) => integerField(1, size)),
+        integerField(2, 1),
+        stringField(8, name),
+        messageField(9, Buffer.from(Float32Array.from(values).buffer)),
+      ),
+    ),
+    ...inputs.map((name) => encodeValueInfo(11, name, 'int64', ['batch', 'sequence'])),
+    ...outputs.map((name) => encodeValueInfo(12, name, 'float32')),
+    stringField(2, 'small'),
+  ];
+  const imported = messageField(8, stringField(1, ''), integerField(2, opset));
+  return Buffer.concat([integerField(1, 8), imported, messageField(7, ...parts)]);
+}
 
 /** Largest absolute difference of two equally long arrays. */
 export function maxDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {

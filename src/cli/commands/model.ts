@@ -15,8 +15,8 @@ export const modelCommand = () =>
       ['knnlm model onnx-community/SmolLM2-135M-ONNX', 'one from the Hugging Face hub'],
     ],
     configure: (command) => void command.argument('<model>', 'folder, hub id or bundled name'),
-    async run([name], _options, { screen }) {
-      const description = await describeModel(name);
+    async run([name], _options, { screen, signal }) {
+      const description = await describeModel(name, { onDownload: screen.download, signal });
       screen.result(description, () => modelText(description, screen.colors));
     },
   });

@@ -14,6 +14,8 @@ import { bracket, cutPassage } from './search.ts';
 const MOST_COLUMNS = 88;
 /** Lines of text shown of a source. */
 const PASSAGE_LINES = 2;
+/** Sources shown with their text. */
+const MOST_SOURCES = 5;
 
 export interface GenerationPrinterOptions {
   write: (text: string) => void;
@@ -37,9 +39,12 @@ export class GenerationPrinter {
 
   constructor(options: GenerationPrinterOptions) {
     this.#options = options;
-    const columns = Math.min(options.columns - 4, MOST_COLUMNS);
     this.#wrapper = Number.isFinite(options.columns)
-      ? new WordWrapper({ write: options.write, columns, margin: '  ' })
+      ? new WordWrapper({
+          write: options.write,
+          columns: columnsOf(options.columns),
+          margin: '  ',
+        })
       : new WordWrapper({ write: options.write, columns: Number.POSITIVE_INFINITY });
   }
 
@@ -67,7 +72,7 @@ export class GenerationPrinter {
     this.#wrapper.end();
     if (!this.#options.sources) return;
     this.#options.write('\n');
-    for (const footnote of this.#footnotes.list) this.#source(footnote);
+    this.#sources();
     const { depth, colors } = this.#options;
     const key = legend(depth);
     if (key) this.#options.write(`  ${key}\n`);
@@ -81,9 +86,26 @@ export class GenerationPrinter {
     this.#pending = [];
   }
 
+  /** Those that most of the text comes from, in order of number; the others in one line. */
+  #sources(): void {
+    const all = this.#footnotes.list;
+    const shown = new Set([...all].sort((a, b) => b.tokens - a.tokens).slice(0, MOST_SOURCES));
+    for (const footnote of all) if (shown.has(footnote)) this.#source(footnote);
+    const others = all.filter((footnote) => !shown.has(footnote));
+    if (others.length === 0) return;
+    const { colors, columns, write } = this.#options;
+    const wrapper = new WordWrapper({ write, columns: columnsOf(columns), margin: '  ' });
+    for (const { number, document } of others) {
+      wrapper.push(`${superscript(number)} `, colors.cyan);
+      wrapper.push(`${oneLine(document)}  `, colors.dim);
+    }
+    wrapper.end();
+    write('\n');
+  }
+
   #source({ number, document, passage, tokens }: Footnote): void {
     const { colors, write, columns } = this.#options;
-    const room = Math.min(columns - 6, MOST_COLUMNS);
+    const room = columnsOf(columns) - 2;
     const where = colors.dim(`at ${count(passage.position)} · ${counted(tokens, 'token')}`);
     write(`  ${colors.cyan(superscript(number))} ${colors.bold(oneLine(document))} ${where}\n`);
     const { before, target, after } = cutPassage(passage, room * PASSAGE_LINES - 8);
@@ -96,6 +118,11 @@ export class GenerationPrinter {
     wrapper.end();
     write('\n');
   }
+}
+
+/** Columns of text between the margins. */
+function columnsOf(terminal: number): number {
+  return Math.max(20, Math.min(terminal - 4, MOST_COLUMNS));
 }
 
 function generationFacts({ tokens, settings }: Generation, seconds: number): string {

@@ -1,6 +1,6 @@
 /** What `info` prints: what a store holds, how it was made and where its bytes are. */
 
-import type { StoreInfo } from '../library.ts';
+import type { StoreInfo } from '../../knnlm/store-info.ts';
 import { bytes, count, percent, settingsText } from '../numbers.ts';
 import type { Colors } from '../screen.ts';
 import { oneLine, pad } from '../text.ts';

@@ -17,7 +17,7 @@ export function searchText(result: SearchResult, colors: Colors, columns: number
     candidateTable(result.candidates, colors),
     '',
     colors.dim(
-      `nearest ${count(neighbors.length)} of ${count(settings.k)} stored contexts (${settingsText(settings)})`,
+      `the ${count(neighbors.length)} nearest stored contexts (${settingsText(settings)})`,
     ),
     ...neighbors.map((neighbor, rank) => neighborText(neighbor, rank + 1, colors, room)),
   ];
@@ -60,11 +60,24 @@ export type Passage = Pick<Neighbor, 'before' | 'target' | 'after'>;
 
 /** The passage as safe text of so many columns at most, cut at both ends rather than in the middle. */
 export function cutPassage(passage: Passage, columns: number): Passage {
-  const before = oneLine(passage.before).trimStart();
-  const after = oneLine(passage.after).trimEnd();
-  const target = truncate(oneLine(passage.target), Math.max(8, columns >> 1));
+  const before = flat(fromWordStart(passage.before)).trimStart();
+  const after = flat(passage.after).trimEnd();
+  const target = truncate(flat(passage.target), Math.max(8, columns >> 1));
   const rest = Math.max(2, columns - width(target));
   // Of the rest two fifths go to what follows, more where little precedes.
-  const right = truncate(after, Math.max(Math.floor(rest * 0.4), rest - width(before)));
+  const right = truncate(
+    /[\p{L}\d,;]$/u.test(after) ? `${after}…` : after,
+    Math.max(Math.floor(rest * 0.4), rest - width(before)),
+  );
   return { before: truncate(before, rest - width(right), 'end'), target, after: right };
+}
+
+/** On one line; paragraphs end in one sign, whatever stands between them. */
+function flat(text: string): string {
+  return oneLine(text.replace(/\s*\n\s*/g, ' ↵ '));
+}
+
+/** Text is kept around a neighbor by tokens. A first token without a space before it goes on a word: that piece is left out. */
+function fromWordStart(text: string): string {
+  return text.replace(/^[\p{Ll}\d]\S*(?=\s)/u, '…');
 }

@@ -65,15 +65,27 @@ export class Dataflow {
     const factors = factorsOf(node);
     if (!factors) return undefined;
     const [a, b] = factors;
-    if (this.activations.has(a) && this.isConstant(b)) return a;
-    if (this.activations.has(b) && this.isConstant(a)) return b;
+    if (this.activations.has(a) && this.#isWeight(b)) return a;
+    if (this.activations.has(b) && this.#isWeight(a)) return b;
     return undefined;
   }
 
   /** Whether two activations are multiplied here: queries with keys, weights with values. */
   isActivationProduct(node: OnnxNode): boolean {
     const factors = factorsOf(node);
-    return factors !== undefined && !factors.some((name) => this.isConstant(name));
+    return factors !== undefined && !factors.some((name) => this.#isWeight(name));
+  }
+
+  /** A constant, or rows of one that a router picked: the weights of a mixture's experts. */
+  #isWeight(tensor: string): boolean {
+    for (let name = tensor; !this.isConstant(name); ) {
+      const node = this.producerOf(name);
+      if (!node || name === this.root) return false;
+      if (node.op === 'Gather') return this.isConstant(node.inputs[0]!);
+      if (!PASS_THROUGH.has(node.op)) return false;
+      name = node.inputs[0]!;
+    }
+    return true;
   }
 
   /** Back over reshapes, casts and quantization to the tensor whose content this is. */

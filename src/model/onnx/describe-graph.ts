@@ -78,14 +78,14 @@ function structureOf(flow: Dataflow, logits: ValueInfo): Structure {
   const size = logits.shape?.at(-1);
   const vocabSize = typeof size === 'number' && size > 0 ? size : undefined;
   const lastPositionOnly = logits.shape?.length === 3 && logits.shape[1] === 1;
-  if (!flow.root || !flow.activations.has(logits.name) || !flow.producer.has(logits.name)) {
+  if (!flow.root || !flow.activations.has(logits.name)) {
     return { layers: 0, hiddenWidth: undefined, vocabSize, lastPositionOnly };
   }
   const trunk = new Trunk(flow, logits.name);
-  const head = findHead(flow, trunk, logits.name);
+  const head = findHead(flow, trunk);
   return {
     layers: findSublayers(flow, trunk.segments).filter((part) => part.hasAttention).length,
-    hiddenWidth: head && flow.widthOf(head.hidden),
+    hiddenWidth: head?.width,
     vocabSize: vocabSize ?? head?.vocabSize,
     lastPositionOnly: lastPositionOnly || head?.selection === 'fixed',
   };

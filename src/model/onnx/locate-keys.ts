@@ -10,6 +10,7 @@ import { KEY_NAMES, type KeyName } from '../language-model.ts';
 import { Dataflow } from './dataflow.ts';
 import type { ElementType } from './element-types.ts';
 import type { OnnxGraph } from './graph.ts';
+import { pairCache } from './kv-cache-tensors.ts';
 import { findHead, findLogits } from './logits.ts';
 import { disagreements, namedLike } from './name-rules.ts';
 import { findNormInput } from './norm-input.ts';
@@ -18,6 +19,7 @@ import { Trunk } from './trunk.ts';
 
 export type KeyLocation =
   | {
+      /** A tensor's name, or a sum of several written `a + b`: what `PatchOptions.expose` takes. */
       tensor: string;
       elementType: ElementType | undefined;
       /** d, where the graph tells. */
@@ -55,7 +57,7 @@ export function locateKeys(graph: OnnxGraph): KeyLocations {
     return report(flow, keys as Record<KeyName, Found>, [], false);
   }
   const trunk = new Trunk(flow, logits);
-  const head = findHead(flow, trunk, logits);
+  const head = findHead(flow, trunk);
   const sublayers = findSublayers(flow, trunk.segments).filter(
     // Behind the head there is nothing of a block.
     ({ segment }) => !head || segment.after <= head.node,
@@ -80,12 +82,12 @@ export function locateKeys(graph: OnnxGraph): KeyLocations {
 }
 
 function obstacleTo(flow: Dataflow, logits: string): string | undefined {
-  if (flow.root === undefined) return 'no embedding of input_ids was found';
   const maker = flow.producerOf(logits);
-  if (!maker || !flow.activations.has(logits)) return 'the logits do not depend on the embedding';
-  if (maker.subgraphs.length > 0) {
-    return `the whole decoder lies inside a ${maker.op} node (a merged export)`;
+  if (maker?.subgraphs.length) {
+    return `the whole decoder lies inside a node with graphs of its own (${maker.op}), a merged export`;
   }
+  if (flow.root === undefined) return 'no embedding of input_ids was found';
+  if (!flow.activations.has(logits)) return 'the logits do not depend on the embedding';
   return undefined;
 }
 
@@ -130,14 +132,24 @@ function report(
         return [key, { ...location, candidates: namedLike(flow, key) }];
       }
       const { tensor } = location;
-      const elementType = flow.elementTypeOf(tensor);
+      const elementType = flow.elementTypeOf(tensor.split(' + ')[0]!);
       return [key, { tensor, elementType, width: flow.widthOf(tensor) ?? width }];
     }),
   ) as Record<KeyName, KeyLocation>;
+  const layers = sublayers.filter((sublayer) => sublayer.hasAttention).length;
   return {
     keys,
     parallelResidual,
-    layers: sublayers.filter((sublayer) => sublayer.hasAttention).length,
-    warnings: disagreements(flow, found),
+    layers,
+    warnings: [...disagreements(flow, found), ...layersAgainstCache(flow, layers)],
   };
+}
+
+/** As many attention layers as caches, or the trunk was not what it seemed. */
+function layersAgainstCache({ graph }: Dataflow, layers: number): string[] {
+  const cached = new Set(pairCache(graph).pairs.map((pair) => pair.layer)).size;
+  if (layers === 0 || cached === 0 || layers === cached) return [];
+  return [
+    `${layers} attention layers were found by the graph's shape, but it has caches for ${cached}`,
+  ];
 }

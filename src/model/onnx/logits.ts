@@ -26,6 +26,8 @@ export function findLogits(graph: OnnxGraph): ValueInfo {
 export interface Head {
   /** The product with the vocabulary's weights: index of its node. */
   node: number;
+  /** d, where the graph tells. */
+  width: number | undefined;
   /** What it reads, before any selection of positions: the model's output at every position. */
   hidden: string;
   /** Rows of its weights: V. */
@@ -34,26 +36,40 @@ export interface Head {
   selection: 'none' | 'input' | 'fixed';
 }
 
-/** Up the trunk from the logits to the first product with a weight. Undefined when there is none. */
-export function findHead(flow: Dataflow, trunk: Trunk, logits: string): Head | undefined {
-  const { nodes } = flow.graph;
-  for (let node = flow.producer.get(logits)!; node !== ROOT; node = trunk.dominatorOf(node)) {
-    const input = flow.weightProductInput(nodes[node]!);
-    if (input === undefined) continue;
-    const weight = factorsOf(nodes[node]!)!.find((name) => name !== input)!;
-    return { node, vocabSize: vocabularyOf(flow, node, weight), ...beforeSelection(flow, input) };
+/**
+ * Up the trunk from the logits to the first product with a weight. It may lie beside the trunk: dynamic quantization hands
+ * the scale on past it. Undefined when there is none before the last block.
+ */
+export function findHead(flow: Dataflow, trunk: Trunk): Head | undefined {
+  for (let node = trunk.last; node !== ROOT; node = trunk.dominatorOf(node)) {
+    const stretch = [node, ...trunk.between(trunk.dominatorOf(node), node)];
+    const products = stretch.filter((i) => flow.weightProductInput(flow.graph.nodes[i]!));
+    if (products.length === 1) return headAt(flow, products[0]!);
+    if (products.length > 1) return undefined;
   }
   return undefined;
 }
 
-function vocabularyOf(flow: Dataflow, node: number, weight: string): number | undefined {
+function headAt(flow: Dataflow, node: number): Head {
+  const product = flow.graph.nodes[node]!;
+  const input = flow.weightProductInput(product)!;
+  const weight = factorsOf(product)!.find((name) => name !== input)!;
+  const width = flow.widthOf(input);
+  const vocabSize = vocabularyOf(flow, node, weight, width);
+  return { node, vocabSize, width, ...beforeSelection(flow, input) };
+}
+
+function vocabularyOf(
+  flow: Dataflow,
+  node: number,
+  weight: string,
+  width: number | undefined,
+): number | undefined {
   const stated = flow.graph.nodes[node]!.attributes.get('N');
   if (typeof stated === 'number') return stated;
   const dims = flow.constantShape(weight);
-  if (dims?.length !== 2) return undefined;
-  const input = flow.widthOf(flow.weightProductInput(flow.graph.nodes[node]!)!);
-  // Square weights aside, the vocabulary is the side that is not the input's width.
-  return dims[0] === input ? dims[1] : dims[0];
+  // The vocabulary is the side that is not the input's width.
+  return dims?.length === 2 ? dims[dims[0] === width ? 1 : 0] : undefined;
 }
 
 /** Back over selections of positions (last token only, num_logits_to_keep) and factors by a number. */

@@ -7,6 +7,7 @@ import {
   REDUCTIONS,
   SKIP_NORM,
   SKIP_NORM_SUM,
+  skipNormTerms,
 } from './operators.ts';
 import { ROOT, type Trunk } from './trunk.ts';
 
@@ -19,9 +20,9 @@ export function findNormInput(flow: Dataflow, trunk: Trunk, output: string): Nor
   const maker = flow.producer.get(output);
   const node = maker === undefined ? undefined : flow.graph.nodes[maker]!;
   if (node && SKIP_NORM.has(node.op)) {
-    const sum = node.outputs[SKIP_NORM_SUM];
-    if (sum && output === node.outputs[0]) return { tensor: sum };
-    return nothing(`${node.op} adds and normalizes in one step and does not give the sum a name`);
+    if (output !== node.outputs[0]) return nothing(`no normalization makes ${output}`);
+    // The last norm of a model has no use for the sum itself, so its graph does not name it.
+    return { tensor: node.outputs[SKIP_NORM_SUM] || skipNormTerms(node).join(' + ') };
   }
   if (node && FUSED_NORM.has(node.op)) return { tensor: unCast(flow, node.inputs[0]!) };
   const input = maker === undefined ? undefined : spelledOut(flow, trunk, maker);

@@ -69,6 +69,12 @@ export const FUSED_NORM = new Set([
 export const SKIP_NORM = new Set(['SkipLayerNormalization', 'SkipSimplifiedLayerNormalization']);
 export const SKIP_NORM_SUM = 3;
 
+/** What such a node adds up: input, skip connection and, if any, the bias of the product before it. */
+export function skipNormTerms(node: OnnxNode): string[] {
+  const bias = node.inputs[node.op === 'SkipLayerNormalization' ? 4 : 3];
+  return [node.inputs[0]!, node.inputs[1]!, ...(bias ? [bias] : [])];
+}
+
 /** What a normalization spelled out in plain operators consists of. */
 export const NORM_PARTS = new Set([
   'Add',

@@ -15,7 +15,7 @@ import { messageHead } from './protobuf-writer.ts';
 import { readInitializer, readSparseName, readValueInfo } from './read-tensor.ts';
 
 export interface PatchOptions {
-  /** New outputs: output name → tensor. Each is cast to float32 in the graph, so float16 models need no conversion here. */
+  /** New outputs: output name → tensor, or a sum of tensors written `a + b`. Each is cast to float32 in the graph, so float16 models need no conversion here. */
   expose?: Readonly<Record<string, string>>;
   /** The logits tensor: adds the int64 input `knn_targets` and the output `knn_log_probs`, both (batch, sequence). */
   logProbsOf?: string;
@@ -46,11 +46,11 @@ type Piece = { from: number; to: number } | Uint8Array;
 /** Errors: `MODEL_UNSUPPORTED` when the result would pass 2 GiB, `INVALID_ARGUMENT` for a tensor the graph does not have. */
 export function patchGraph(graph: OnnxGraph, options: PatchOptions): PatchedGraph {
   const { expose = {}, logProbsOf, keepOutputs } = options;
-  const wanted = [...Object.values(expose), ...(logProbsOf ? [logProbsOf] : [])];
-  checkNames(graph, options, wanted);
+  const exposed = checkNames(graph, options);
+  const wanted = [...[...exposed.values()].flat(), ...(logProbsOf ? [logProbsOf] : [])];
   const outputs = keepOutputs ?? graph.outputs.map((output) => output.name);
   const needed = keepOutputs && neededFor(graph, [...wanted, ...keepOutputs]);
-  const added = Object.entries(expose).flatMap(([name, tensor]) => encodeExposed(name, tensor));
+  const added = [...exposed].flatMap(([name, terms]) => encodeExposed(name, terms));
   if (logProbsOf) added.push(...encodeLogProbHead(graph, logProbsOf));
 
   const file = new ProtobufFile(graph.path);
@@ -71,28 +71,33 @@ export function patchGraph(graph: OnnxGraph, options: PatchOptions): PatchedGrap
   }
 }
 
-function checkNames(graph: OnnxGraph, options: PatchOptions, tensors: string[]): void {
-  const made = new Set<string>(graph.inputs.map((input) => input.name));
-  for (const node of graph.nodes) for (const output of node.outputs) made.add(output);
-  for (const tensor of tensors) {
-    if (tensor && made.has(tensor)) continue;
-    throw new KnnLMError('INVALID_ARGUMENT', `${graph.path} has no tensor named "${tensor}".`);
-  }
+/** Checks every name given; returns the tensors to add up for each new output, nearly always one. */
+function checkNames(graph: OnnxGraph, options: PatchOptions): Map<string, string[]> {
+  const made = new Set([...graph.inputs.map(({ name }) => name), ...graph.initializers.keys()]);
+  for (const node of graph.nodes) for (const output of node.outputs) if (output) made.add(output);
+  const refuse = (what: string): never => {
+    throw new KnnLMError('INVALID_ARGUMENT', `${graph.path} ${what}.`);
+  };
+  const termsOf = (tensor: string): string[] => {
+    const terms = made.has(tensor) ? [tensor] : tensor.split(' + ');
+    return terms.every((term) => made.has(term))
+      ? terms
+      : refuse(`has no tensor named "${tensor}"`);
+  };
   const own = graph.outputs.map((output) => output.name);
   for (const output of options.keepOutputs ?? []) {
-    if (own.includes(output)) continue;
-    throw new KnnLMError(
-      'INVALID_ARGUMENT',
-      `${graph.path} has no output named "${output}"; it has ${own.join(', ')}.`,
-    );
+    if (!own.includes(output)) refuse(`has no output named "${output}"; it has ${own.join(', ')}`);
   }
-  for (const name of Object.keys(options.expose ?? {})) {
-    if (name && !made.has(name)) continue;
-    throw new KnnLMError(
-      'INVALID_ARGUMENT',
-      `${graph.path} already has a tensor named "${name}". Expose it under another name.`,
-    );
+  if (options.logProbsOf !== undefined && !made.has(options.logProbsOf)) {
+    refuse(`has no tensor named "${options.logProbsOf}"`);
   }
+  const exposed = new Map<string, string[]>();
+  for (const [name, tensor] of Object.entries(options.expose ?? {})) {
+    if (!name || made.has(name))
+      refuse(`cannot have a new output named "${name}": the name is taken`);
+    exposed.set(name, termsOf(tensor));
+  }
+  return exposed;
 }
 
 interface Needed {
@@ -115,15 +120,18 @@ function neededFor(graph: OnnxGraph, tensors: string[]): Needed {
   return needed;
 }
 
-const encodeExposed = (name: string, tensor: string): Uint8Array[] => [
-  encodeNode({
-    op: 'Cast',
-    inputs: [tensor],
-    output: name,
-    attributes: { to: elementTypeCode('float32') },
-  }),
-  encodeValueInfo(12, name, 'float32'),
-];
+function encodeExposed(name: string, [first, ...others]: string[]): Uint8Array[] {
+  const nodes: Uint8Array[] = [];
+  let sum = first!;
+  others.forEach((term, i) => {
+    const output = `${name}/sum_${i}`;
+    nodes.push(encodeNode({ op: 'Add', inputs: [sum, term], output }));
+    sum = output;
+  });
+  const attributes = { to: elementTypeCode('float32') };
+  nodes.push(encodeNode({ op: 'Cast', inputs: [sum], output: name, attributes }));
+  return [...nodes, encodeValueInfo(12, name, 'float32')];
+}
 
 function externalFilesOf(graph: OnnxGraph, needed: Needed | undefined): string[] {
   const files = new Set<string>();

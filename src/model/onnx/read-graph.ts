@@ -61,6 +61,7 @@ function readModel(file: ProtobufFile): OnnxGraph {
   if (raw.nodes.length === 0 || raw.outputs.length === 0) {
     throw file.invalid('it holds no graph with nodes and outputs');
   }
+  if (opsets.size === 0) throw file.invalid('it names no operator set (cut short?)');
   const inputs = raw.inputs.filter((input) => !raw.initializers.has(input.name));
   for (const value of [...raw.inputs, ...raw.outputs]) raw.valueInfo.set(value.name, value);
   const externalFiles = new Set<string>();

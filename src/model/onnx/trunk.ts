@@ -25,15 +25,17 @@ export class Trunk {
   readonly #dominator = new Map<number, number>();
   readonly #depth = new Map<number, number>([[ROOT, 0]]);
   readonly #predecessors = new Map<number, number[]>();
+  /** The node that makes the target. */
+  readonly last: number;
   /** Stretches of the trunk with a branch between them, first to last. */
   readonly segments: Segment[] = [];
 
   /** @param target a tensor that depends on the embedding, such as the logits */
   constructor(flow: Dataflow, target: string) {
     this.flow = flow;
-    const last = flow.producer.get(target)!;
-    for (const node of this.#ancestors(last)) this.#addDominator(node);
-    for (let after = last; after !== ROOT; after = this.dominatorOf(after)) {
+    this.last = target === flow.root ? ROOT : flow.producer.get(target)!;
+    for (const node of this.#ancestors(this.last)) this.#addDominator(node);
+    for (let after = this.last; after !== ROOT; after = this.dominatorOf(after)) {
       const before = this.dominatorOf(after);
       const nodes = this.between(before, after);
       if (nodes.length > 0) this.segments.push({ before, after, nodes });
@@ -86,13 +88,13 @@ export class Trunk {
     const { graph, root, producer } = this.flow;
     const stack = [last];
     for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
-      if (this.#predecessors.has(node)) continue;
+      if (node === ROOT || this.#predecessors.has(node)) continue;
       const before = new Set<number>();
       for (const name of this.flow.activationInputs(graph.nodes[node]!)) {
         before.add(name === root ? ROOT : producer.get(name)!);
       }
       this.#predecessors.set(node, [...before]);
-      for (const other of before) if (other !== ROOT) stack.push(other);
+      stack.push(...before);
     }
     return [...this.#predecessors.keys()].sort((a, b) => a - b);
   }

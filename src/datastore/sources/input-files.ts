@@ -1,0 +1,138 @@
+/**
+ * Which files the user means: files, folders (recursive), globs and `-`, in a stable order, with the ids their
+ * documents get. Inside folders and globs files of other kinds are skipped; named explicitly they are refused.
+ *
+ * Ids: relative to the folder or to the glob's fixed part; a file named explicitly keeps its path as typed. Always with
+ * forward slashes, so a store built on Windows has the same ids.
+ */
+import { isAbsolute, join, normalize, sep } from 'node:path';
+import { glob, isDynamicPattern } from 'tinyglobby';
+import { KnnLMError } from '../../errors.ts';
+import { pathKind, realPath } from '../files.ts';
+import type { Skip } from './source-types.ts';
+
+export type SourceFormat = 'text' | 'html' | 'jsonl' | 'parquet' | 'stdin';
+
+export interface InputFile {
+  /** To open, as the user would write it; `stdin` for `-`. */
+  path: string;
+  /** Id of the file's document, or what its documents' ids start with. */
+  id: string;
+  format: SourceFormat;
+  gzip: boolean;
+  /** Named by the user, not found in a folder or by a glob: then it is refused rather than skipped. */
+  explicit: boolean;
+}
+
+const FORMATS: Record<string, SourceFormat> = {
+  txt: 'text',
+  md: 'text',
+  html: 'html',
+  htm: 'html',
+  jsonl: 'jsonl',
+  parquet: 'parquet',
+};
+const SUPPORTED = '.txt, .md, .html, .jsonl (each also .gz) and .parquet';
+
+/** Errors: `INVALID_ARGUMENT` for what is not there or cannot be read, `INVALID_DOCUMENT` for two files with one id. */
+export async function listInputFiles(
+  inputs: readonly string[],
+  onSkip: (skip: Skip) => void,
+): Promise<InputFile[]> {
+  if (inputs.length === 0)
+    throw new KnnLMError('NO_DOCUMENTS', 'No documents were named. Give files, folders or globs.');
+  const files: InputFile[] = [];
+  // Links followed: overlapping inputs and folders that link to themselves give every file once.
+  const seenPaths = new Set<string>();
+  const seenIds = new Map<string, string>();
+  for (const input of inputs) {
+    for (const file of await filesOf(input, onSkip)) {
+      const place = file.format === 'stdin' ? '-' : await realPath(file.path);
+      if (seenPaths.has(place)) continue;
+      seenPaths.add(place);
+      checkId(file, seenIds);
+      files.push(file);
+    }
+  }
+  return files;
+}
+
+async function filesOf(input: string, onSkip: (skip: Skip) => void): Promise<InputFile[]> {
+  if (input === '-')
+    return [{ path: 'stdin', id: 'stdin', format: 'stdin', gzip: false, explicit: true }];
+  const kind = await pathKind(input);
+  if (kind === 'file') return [explicitFile(input)];
+  // A pipe or a device, such as /dev/stdin or a shell's <(...).
+  if (kind === 'other')
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      `${input} is not a regular file. Pipe it in and name the input -.`,
+    );
+  if (kind === 'folder') return await matchingFiles(input, '**/*', onSkip);
+  if (!isDynamicPattern(input))
+    throw new KnnLMError('INVALID_ARGUMENT', `${input} does not exist. Check the path.`);
+  const [base, pattern] = splitPattern(slashes(input));
+  const files = await matchingFiles(base, pattern, onSkip);
+  if (files.length === 0)
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      `${input} matches no file that can be read (${SUPPORTED}). Check the pattern.`,
+    );
+  return files;
+}
+
+function explicitFile(path: string): InputFile {
+  const format = formatOf(path);
+  if (!format)
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      `${path} is of a kind that cannot be read. Give ${SUPPORTED}.`,
+    );
+  return { path, id: slashes(normalize(path)), ...format, explicit: true };
+}
+
+/** Files of a folder in the order of their names' code units, whatever the locale. */
+async function matchingFiles(
+  folder: string,
+  pattern: string,
+  onSkip: (skip: Skip) => void,
+): Promise<InputFile[]> {
+  const names = await glob(pattern, { cwd: folder, expandDirectories: false });
+  const files: InputFile[] = [];
+  for (const name of names.sort((a, b) => (a < b ? -1 : 1))) {
+    const path = join(folder, name);
+    const format = formatOf(name);
+    if (format) files.push({ path, id: slashes(name), ...format, explicit: false });
+    else onSkip({ source: path, reason: `unknown kind of file; read are ${SUPPORTED}` });
+  }
+  return files;
+}
+
+function formatOf(path: string): { format: SourceFormat; gzip: boolean } | undefined {
+  const [, extension, gz] = /\.([a-z]+)(\.gz)?$/i.exec(path) ?? [];
+  const format = FORMATS[extension?.toLowerCase() ?? ''];
+  if (!format || (gz && format === 'parquet')) return undefined;
+  return { format, gzip: gz !== undefined };
+}
+
+/** `docs/2020/*.txt` → `docs/2020` and `*.txt`. */
+function splitPattern(pattern: string): [base: string, rest: string] {
+  const parts = pattern.split('/');
+  const dynamic = parts.findIndex((part) => isDynamicPattern(part));
+  const base = parts.slice(0, dynamic).join('/');
+  return [base || (isAbsolute(pattern) ? '/' : '.'), parts.slice(dynamic).join('/')];
+}
+
+const slashes = (path: string): string => (sep === '/' ? path : path.replaceAll(sep, '/'));
+
+/** Files of many documents usually bring ids of their own; there the writer sees collisions. */
+function checkId({ id, path, format }: InputFile, seen: Map<string, string>): void {
+  if (format === 'jsonl' || format === 'parquet') return;
+  const other = seen.get(id);
+  if (other !== undefined)
+    throw new KnnLMError(
+      'INVALID_DOCUMENT',
+      `${other} and ${path} would both get the id ${JSON.stringify(id)}. Give the folder above both.`,
+    );
+  seen.set(id, path);
+}

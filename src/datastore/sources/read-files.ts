@@ -1,0 +1,117 @@
+/** Input files to documents, one after another. Runs in the reading worker: parsing and unpacking take time. */
+import { KnnLMError } from '../../errors.ts';
+import { fileSize } from '../files.ts';
+import { documentHash } from '../hash.ts';
+import { gather, readAll, readChunks } from './byte-stream.ts';
+import { htmlText } from './html-text.ts';
+import { type InputFile, listInputFiles } from './input-files.ts';
+import { readJsonl } from './read-jsonl.ts';
+import { readParquet } from './read-parquet.ts';
+import {
+  type FoundDocument,
+  LONGEST_STRING,
+  type ReadContext,
+  type ReadDocument,
+} from './source-types.ts';
+import { decodeUtf8, NotTextError } from './utf8.ts';
+
+/** Errors: those of the readers, and `NO_DOCUMENTS` when nothing was found at all. */
+export async function* readInputs(
+  inputs: readonly string[],
+  context: ReadContext,
+): AsyncGenerator<ReadDocument> {
+  const files = await listInputFiles(inputs, context.onSkip);
+  let found = 0;
+  let bytesBefore = 0;
+  for (const file of files) {
+    for await (const document of readFile(file, context)) {
+      found++;
+      yield complete(document, bytesBefore);
+    }
+    bytesBefore += await sizeOf(file);
+  }
+  if (found > 0) return;
+  throw new KnnLMError(
+    'NO_DOCUMENTS',
+    `No document with text was found in ${inputs.slice(0, 3).join(', ')}${inputs.length > 3 ? ', …' : ''} (${files.length} files read). Give .txt, .md, .html, .jsonl or .parquet files.`,
+  );
+}
+
+const sizeOf = async (file: InputFile): Promise<number> =>
+  file.format === 'stdin' ? 0 : ((await fileSize(file.path)) ?? 0);
+
+/** The document with its hash and sizes. @param bytesBefore of the files before its own */
+export function complete(document: FoundDocument, bytesBefore: number): ReadDocument {
+  const { fileBytes, ...rest } = document;
+  return {
+    ...rest,
+    hash: documentHash(document.text),
+    textBytes: Buffer.byteLength(document.text),
+    readBytes: bytesBefore + fileBytes,
+  };
+}
+
+/** A file's documents. What is not text is skipped, unless the user named the file himself. */
+export async function* readFile(
+  file: InputFile,
+  context: ReadContext,
+): AsyncGenerator<FoundDocument> {
+  try {
+    for await (const document of readerOf(file, context)) {
+      yield { ...document, text: wellFormed(document, context) };
+    }
+  } catch (error) {
+    if (!(error instanceof NotTextError) || file.explicit) throw error;
+    context.onSkip({ source: file.path, reason: error.reason });
+  }
+}
+
+function readerOf(file: InputFile, context: ReadContext): AsyncGenerator<FoundDocument> {
+  if (file.format === 'jsonl') return readJsonl(file, context);
+  if (file.format === 'parquet') return readParquet(file, context);
+  if (file.format === 'stdin') return readStdin(file, context);
+  return readWholeFile(file, context);
+}
+
+async function* readWholeFile(
+  file: InputFile,
+  context: ReadContext,
+): AsyncGenerator<FoundDocument> {
+  const limit = context.settings.maxDocumentBytes ?? LONGEST_STRING;
+  const bytes = await readAll(file, limit);
+  const content = decodeUtf8(bytes, file.path, { invalid: context.settings.invalidUtf8 });
+  const text = file.format === 'html' ? await htmlText(content, file.path) : content;
+  if (text.trim() === '') context.onSkip({ source: file.path, reason: 'empty' });
+  else yield { id: file.id, text, source: file.path, fileBytes: await sizeOf(file) };
+}
+
+/** JSON Lines when the first character is a brace, else one document. */
+async function* readStdin(file: InputFile, context: ReadContext): AsyncGenerator<FoundDocument> {
+  const chunks = readChunks(file);
+  const first = await chunks.next();
+  const all = (async function* () {
+    if (!first.done) yield first.value;
+    yield* chunks;
+  })();
+  if (!first.done && /^\s*\{/.test(first.value.toString('latin1'))) {
+    for await (const document of readJsonl(file, context, all)) yield { ...document, fileBytes: 0 };
+    return;
+  }
+  const limit = context.settings.maxDocumentBytes ?? LONGEST_STRING;
+  const bytes = await gather(all, file.path, limit);
+  const text = decodeUtf8(bytes, file.path, { invalid: context.settings.invalidUtf8 });
+  if (text.trim() === '') context.onSkip({ source: file.path, reason: 'empty' });
+  else yield { id: file.id, text, source: file.path, fileBytes: 0 };
+}
+
+/** JSON can name half of a surrogate pair, which no UTF-8 text has and no tokenizer reads. */
+function wellFormed({ text, source }: FoundDocument, { settings }: ReadContext): string {
+  // Since Node 20; not in the ES2023 library types.
+  const string = text as unknown as { isWellFormed(): boolean; toWellFormed(): string };
+  if (string.isWellFormed()) return text;
+  if (settings.invalidUtf8 === 'replace') return string.toWellFormed();
+  throw new KnnLMError(
+    'INVALID_DOCUMENT',
+    `${source} holds half of a surrogate pair (\\ud800 to \\udfff), which is no character. Correct it, or read it with invalid UTF-8 replaced.`,
+  );
+}

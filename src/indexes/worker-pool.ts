@@ -1,0 +1,90 @@
+/** A few long-lived worker threads that take tasks from one queue, one at a time each. */
+import { Worker } from 'node:worker_threads';
+import { type ErrorCode, KnnLMError } from '../errors.ts';
+
+/** What a worker answers: a result or an error, which structured cloning would strip of its class. */
+export type Answer<R> = { result: R } | { error: { message: string; code?: ErrorCode } };
+
+interface Job {
+  task: unknown;
+  resolve: (result: never) => void;
+  reject: (error: unknown) => void;
+}
+
+export class WorkerPool {
+  readonly #workers: Worker[];
+  readonly #idle: Worker[];
+  readonly #queue: Job[] = [];
+  readonly #running = new Map<Worker, Job>();
+  #failure: Error | undefined;
+
+  /** @param dataOf what worker number i is started with */
+  constructor(script: URL, threads: number, dataOf: (worker: number) => unknown) {
+    this.#workers = Array.from(
+      { length: threads },
+      (_, i) => new Worker(script, { workerData: dataOf(i) }),
+    );
+    this.#idle = [...this.#workers];
+    for (const worker of this.#workers) {
+      worker.unref(); // an idle index must not keep a process alive
+      worker.on('message', (answer: Answer<never>) => this.#finish(worker, answer));
+      worker.on('error', (error) => this.#fail(error as Error));
+      worker.on('exit', () => this.#fail(new Error('A search worker stopped unexpectedly.')));
+    }
+  }
+
+  get threads(): number {
+    return this.#workers.length;
+  }
+
+  run<R>(task: unknown): Promise<R> {
+    return new Promise((resolve, reject) => {
+      if (this.#failure) return reject(this.#failure);
+      this.#queue.push({ task, resolve, reject });
+      this.#dispatch();
+    });
+  }
+
+  /** Tells every worker something; needs all workers idle. */
+  broadcast(task: unknown): Promise<unknown[]> {
+    if (this.#idle.length < this.#workers.length) throw new Error('A worker is busy.');
+    return Promise.all(this.#workers.map(() => this.run(task)));
+  }
+
+  async close(): Promise<void> {
+    this.#fail(new KnnLMError('ABORTED', 'The index was closed while a search was running.'));
+    await Promise.all(this.#workers.map((worker) => worker.terminate()));
+  }
+
+  #dispatch(): void {
+    while (this.#queue.length > 0 && this.#idle.length > 0) {
+      const worker = this.#idle.shift()!;
+      const job = this.#queue.shift()!;
+      this.#running.set(worker, job);
+      worker.ref();
+      worker.postMessage(job.task);
+    }
+  }
+
+  #finish(worker: Worker, answer: Answer<never>): void {
+    const job = this.#running.get(worker);
+    this.#running.delete(worker);
+    this.#idle.push(worker);
+    worker.unref();
+    this.#dispatch();
+    if ('result' in answer) job?.resolve(answer.result);
+    else job?.reject(toError(answer.error));
+  }
+
+  #fail(error: Error): void {
+    if (this.#failure) return;
+    this.#failure = error;
+    for (const job of [...this.#running.values(), ...this.#queue]) job.reject(error);
+    this.#running.clear();
+    this.#queue.length = 0;
+  }
+}
+
+function toError({ message, code }: { message: string; code?: ErrorCode }): Error {
+  return code ? new KnnLMError(code, message) : new Error(message);
+}

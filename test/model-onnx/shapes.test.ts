@@ -1,0 +1,101 @@
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, truncateSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterAll, expect, it } from 'vitest';
+import { KEY_NAMES } from '../../dist/model/language-model.js';
+import { describeGraph } from '../../dist/model/onnx/describe-graph.js';
+import { checkExternalData } from '../../dist/model/onnx/external-data.js';
+import { locateKeys } from '../../dist/model/onnx/locate-keys.js';
+import { patchGraph } from '../../dist/model/onnx/patch-graph.js';
+import { readGraph } from '../../dist/model/onnx/read-graph.js';
+import { fixture, floats, maxDifference, runGraph } from './support.ts';
+
+const shape = (name: string): string => fixture(`models/shapes/${name}.onnx`);
+const truth = JSON.parse(readFileSync(fixture('models/families/llama.json'), 'utf8')) as {
+  tokens: number[];
+  keys: Record<string, number[][]>;
+};
+const temporary = mkdtempSync(join(tmpdir(), 'knnlm-onnx-'));
+afterAll(() => rmSync(temporary, { recursive: true }));
+
+async function expectKeysOfLlama(name: string, folder?: string): Promise<void> {
+  const graph = readGraph(shape(name));
+  const { keys, warnings } = locateKeys(graph);
+  expect(warnings).toEqual([]);
+  const expose = Object.fromEntries(KEY_NAMES.map((key) => [`knn_${key}`, keys[key].tensor!]));
+  const patched = patchGraph(graph, { expose, keepOutputs: [] });
+  const outputs = await runGraph(patched, truth.tokens, [], folder);
+  for (const key of KEY_NAMES) {
+    expect(keys[key]).toMatchObject({ elementType: 'float32', width: 16 });
+    const row = floats(outputs[`knn_${key}`]).slice(-16);
+    expect(maxDifference(row, truth.keys[key]!.at(-1)!), key).toBeLessThan(1e-4);
+  }
+}
+
+it('finds all keys where norms and residual additions are fused, the unnamed last sum too', async () => {
+  const location = locateKeys(readGraph(shape('fused-norms'))).keys['output-before-norm'];
+  expect(location.tensor).toMatch(/^\S+ \+ \S+$/);
+  await expectKeysOfLlama('fused-norms');
+});
+
+it('finds keys for all positions in a graph that gives logits for the last one only, and says so', async () => {
+  expect(describeGraph(readGraph(shape('last-logits-only'))).lastPositionOnly).toBe(true);
+  await expectKeysOfLlama('last-logits-only');
+});
+
+it('recognizes num_logits_to_keep and needs no such input where the head is cut away', async () => {
+  const description = describeGraph(readGraph(shape('num-logits-to-keep')));
+  expect(description).toMatchObject({
+    logitsToKeepInput: 'num_logits_to_keep',
+    lastPositionOnly: false,
+    hiddenWidth: 16,
+    logits: { vocabSize: 100 },
+    problems: [],
+  });
+  await expectKeysOfLlama('num-logits-to-keep');
+});
+
+it('reads weights that lie in a file beside the graph', async () => {
+  const graph = readGraph(shape('external'));
+  expect(graph.externalFiles).toEqual(['external.onnx_data']);
+  checkExternalData(graph);
+  await expectKeysOfLlama('external', dirname(graph.path));
+});
+
+it('names no external file when a truncated graph needs none of it', () => {
+  const graph = readGraph(shape('external'));
+  const root = patchGraph(graph, { expose: { mask: 'attention_mask' }, keepOutputs: [] });
+  expect(root.externalFiles).toEqual([]);
+  expect(root.inputs.map((input) => input.name)).toEqual(['attention_mask']);
+});
+
+it('says when the file with the weights is missing or cut short', () => {
+  const path = join(temporary, 'external.onnx');
+  copyFileSync(shape('external'), path);
+  const graph = readGraph(path);
+  expect(() => checkExternalData(graph)).toThrow(/external\.onnx_data, which is not in its folder/);
+  const data = join(temporary, 'external.onnx_data');
+  copyFileSync(join(dirname(shape('external')), 'external.onnx_data'), data);
+  truncateSync(data, 1000);
+  expect(() => checkExternalData(graph)).toThrow(/has 1000 bytes and the model needs 31232/);
+});
+
+it('refuses a merged decoder and says why', () => {
+  const graph = readGraph(shape('merged'));
+  expect(describeGraph(graph).problems).toEqual([expect.stringContaining('use_cache_branch')]);
+  const { keys } = locateKeys(graph);
+  for (const key of KEY_NAMES) {
+    expect(keys[key]).toMatchObject({ tensor: undefined, reason: expect.stringContaining('If') });
+  }
+});
+
+it('keeps what the graphs inside a node read', () => {
+  const graph = readGraph(shape('merged'));
+  const [node] = graph.nodes;
+  expect(node!.subgraphs.toSorted()).toEqual(['else_branch', 'then_branch']);
+  expect(node!.captures).toContain('input_ids');
+  const patched = patchGraph(graph, { expose: { knn_logits: 'logits' }, keepOutputs: [] });
+  expect(patched.inputs.map((input) => input.name)).toEqual(graph.inputs.map((i) => i.name));
+  // All weights stay: the file shrinks by nothing but the old output's entry.
+  expect(patched.bytes.length).toBeGreaterThan(graph.fileBytes - 100);
+});
