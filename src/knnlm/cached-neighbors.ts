@@ -5,6 +5,7 @@
  * value is the target. The neighbors for any smaller k are a prefix, so every setting can be tried without searching
  * again. The arrays lie in shared memory: the worker that searches the settings reads them without a copy.
  */
+import { groupByValue } from './gate.ts';
 
 /** Plain arrays, as they are sent to a worker. Shapes: q targets, k neighbors. */
 export interface NeighborTable {
@@ -17,14 +18,16 @@ export interface NeighborTable {
   distances: Float32Array;
   /** (q, ceil(k / 8)) bit i of a row: neighbor i's value is the target. Least significant bit first. */
   matches: Uint8Array;
+  /** Every so many-th target's neighbors are kept grouped by value, for the gate. */
+  groupsEvery: number;
+  /** (ceil(q / groupsEvery), k) neighbors with equal values share a number; those numbers are 0, 1, … by nearest member. */
+  groups: Uint16Array;
   /** (q) Which resampling unit (document or window) the target belongs to, from 0. */
   units: Int32Array;
 }
 
-/** Bytes that one target takes. */
-export function bytesPerTarget(k: number): number {
-  return 4 * k + Math.ceil(k / 8) + 8;
-}
+/** Targets whose groups are kept, at most: enough to fit a gate, and 41 MB at k = 1,024. */
+const GROUPED_TARGETS = 20_000;
 
 /** One batch of targets with their neighbors. */
 export interface NeighborBatch {
@@ -39,7 +42,7 @@ export interface NeighborBatch {
   /** (b, k) */
   distances: Float32Array;
   /** (b, k) token ids that followed. */
-  values: ArrayLike<number>;
+  values: Uint32Array;
 }
 
 export class CachedNeighbors {
@@ -48,17 +51,21 @@ export class CachedNeighbors {
   readonly #table: NeighborTable;
   #length = 0;
 
-  /** @param capacity targets at most; the memory is taken at once (`bytesPerTarget`). */
+  /** @param capacity targets at most; the memory is taken at once, 4.1 kB per target at k = 1,024. */
   constructor(capacity: number, k: number) {
     this.capacity = capacity;
     this.k = k;
+    if (k > 65_536) throw new Error('Groups of neighbors are numbered in 16 bits.');
     const shared = (bytes: number): SharedArrayBuffer => new SharedArrayBuffer(bytes);
+    const groupsEvery = Math.max(1, Math.ceil(capacity / GROUPED_TARGETS));
     this.#table = {
       targets: capacity,
       k,
       lm: new Float32Array(shared(4 * capacity)),
       distances: new Float32Array(shared(4 * capacity * k)).fill(Number.POSITIVE_INFINITY),
       matches: new Uint8Array(shared(capacity * Math.ceil(k / 8))),
+      groupsEvery,
+      groups: new Uint16Array(shared(2 * k * Math.ceil(capacity / groupsEvery))),
       units: new Int32Array(shared(4 * capacity)),
     };
   }
@@ -71,7 +78,7 @@ export class CachedNeighbors {
   /** Adds one row of a batch. */
   append(batch: NeighborBatch, row: number): void {
     if (this.#length === this.capacity) throw new Error('The neighbor cache is full.');
-    const { lm, distances, matches, units } = this.#table;
+    const { lm, distances, matches, units, groups, groupsEvery } = this.#table;
     const at = this.#length++;
     const kept = Math.min(this.k, batch.k);
     const from = row * batch.k;
@@ -85,11 +92,19 @@ export class CachedNeighbors {
       if (batch.distances[from + i] === Number.POSITIVE_INFINITY) continue;
       matches[matchRow + (i >> 3)]! |= 1 << (i & 7);
     }
+    if (at % groupsEvery === 0) {
+      const start = (at / groupsEvery) * this.k;
+      groupByValue(
+        batch.values.subarray(from, from + kept),
+        kept,
+        groups.subarray(start, start + kept),
+      );
+    }
   }
 
   /** What is held, as views. */
   table(): NeighborTable {
-    const { lm, distances, matches, units } = this.#table;
+    const { lm, distances, matches, units, groups, groupsEvery } = this.#table;
     const targets = this.#length;
     return {
       targets,
@@ -97,6 +112,8 @@ export class CachedNeighbors {
       lm: lm.subarray(0, targets),
       distances: distances.subarray(0, targets * this.k),
       matches: matches.subarray(0, targets * Math.ceil(this.k / 8)),
+      groupsEvery,
+      groups: groups.subarray(0, Math.ceil(targets / groupsEvery) * this.k),
       units: units.subarray(0, targets),
     };
   }

@@ -177,20 +177,24 @@ describe('TuningWindows', () => {
 
   it('spreads a sample of the wanted size evenly over a longer text', () => {
     fc.assert(
-      fc.property(fc.integer({ min: 40, max: 200 }), fc.integer({ min: 500, max: 4000 }), (n, t) => {
-        const windows = new TuningWindows(plan, n);
-        windows.add(text(t, 0), text(t));
-        const taken = windows.take();
-        const targets = taken.flatMap(({ targets, positions }) =>
-          [...positions].map((p) => targets[p]!),
-        );
-        expect(targets.length).toBeLessThanOrEqual(n);
-        expect(targets.length).toBeGreaterThan(n / 2 - 8);
-        expect(new Set(targets).size).toBe(targets.length);
-        expect(targets).toEqual([...targets].sort((a, b) => a - b));
-        expect(targets.at(-1)!).toBeGreaterThan(0.6 * t);
-        expect(windows.targets).toBe(t);
-      }),
+      fc.property(
+        fc.integer({ min: 40, max: 200 }),
+        fc.integer({ min: 500, max: 4000 }),
+        (n, t) => {
+          const windows = new TuningWindows(plan, n);
+          windows.add(text(t, 0), text(t));
+          const taken = windows.take();
+          const targets = taken.flatMap(({ targets, positions }) =>
+            [...positions].map((p) => targets[p]!),
+          );
+          expect(targets.length).toBeLessThanOrEqual(n);
+          expect(targets.length).toBeGreaterThan(n / 2 - 8);
+          expect(new Set(targets).size).toBe(targets.length);
+          expect(targets).toEqual([...targets].sort((a, b) => a - b));
+          expect(targets.at(-1)!).toBeGreaterThan(0.6 * t);
+          expect(windows.targets).toBe(t);
+        },
+      ),
     );
   });
 });
