@@ -9,11 +9,12 @@ import { KnnLMError } from '../errors.ts';
 import { Breather } from '../math/breather.ts';
 import type { IdRange } from '../math/vectors.ts';
 import type { LanguageModel } from '../model/language-model.ts';
-import { interpolate, knnLogProbOf } from './interpolate.ts';
+import { usedSettings } from './gate.ts';
 import { readTokens } from './read-tokens.ts';
 import { neighborRow, type Retriever } from './retriever.ts';
 import { countWords, summarize } from './summarize.ts';
-import type { Evaluation, Progress, RetrievalSettings } from './types.ts';
+import { TargetMixer } from './target-mixer.ts';
+import type { Evaluation, Progress, ResolvedSettings } from './types.ts';
 import { planWindows, type Window, type WindowPlan } from './windows.ts';
 
 /** Positions handed to the model at once: enough to batch, little enough to show progress. */
@@ -33,7 +34,7 @@ export interface ScoredDocument {
 }
 
 export interface ScoreOptions extends WindowPlan {
-  settings: RetrievalSettings;
+  settings: ResolvedSettings;
   exclude?: readonly IdRange[];
   onTargets?: (count: number) => void;
   /** Targets still wanted; a document is cut there. */
@@ -53,6 +54,7 @@ export async function scoreDocument(
   const wanted = Math.min(targets.length, options.maxTokens ?? targets.length);
   const lm = new Float64Array(wanted);
   const mixed = new Float64Array(wanted);
+  const mixer = new TargetMixer(settings);
   const breather = new Breather();
   for (const group of windowGroups(wanted, options)) {
     if (options.signal?.aborted) throw new KnnLMError('ABORTED', 'The evaluation was stopped.');
@@ -89,7 +91,7 @@ export async function scoreDocument(
     wants: Int32Array,
     out: Float64Array,
   ): Promise<void> {
-    if (settings.lambda === 0) {
+    if (!mixer.needsNeighbors) {
       out.set(lmLogProbs);
       return;
     }
@@ -99,15 +101,7 @@ export async function scoreDocument(
       signal: options.signal,
     });
     for (let i = 0; i < wants.length; i++) {
-      const row = neighborRow(found, i);
-      const none = row.distances[0] === Number.POSITIVE_INFINITY;
-      out[i] = none
-        ? lmLogProbs[i]!
-        : interpolate(
-            lmLogProbs[i]!,
-            knnLogProbOf(wants[i]!, row, settings.temperature),
-            settings.lambda,
-          );
+      out[i] = mixer.next(wants[i]!, lmLogProbs[i]!, neighborRow(found, i));
       if ((i & 31) === 0) await breather.pause();
     }
   }
@@ -159,7 +153,7 @@ export async function evaluate(
   if (tokens === 0) throw new KnnLMError('NO_DOCUMENTS', 'There is no text to evaluate.');
   return {
     ...summarize(scored),
-    settings: options.settings,
+    settings: usedSettings(options.settings),
     seconds: (performance.now() - started) / 1000,
     retrievalSeconds: (retriever.searchMs - searchedBefore) / 1000,
   };

@@ -10,6 +10,7 @@
  */
 import type { GateParameters } from '../datastore/types.ts';
 import type { NeighborRow } from './interpolate.ts';
+import type { ResolvedSettings, UsedSettings } from './types.ts';
 
 /** Standardized features are cut here, so that nothing far from the training text is extrapolated. */
 const FEATURE_LIMIT = 4;
@@ -127,6 +128,11 @@ export interface Weighed {
   lambda: number;
   /** (k) sum to 1, padding 0; all 0 when nothing was found. */
   weights: Float64Array;
+}
+
+/** What a result tells of the settings: not the gate's numbers, only that there was one. */
+export function usedSettings({ gate, ...settings }: ResolvedSettings): UsedSettings {
+  return { ...settings, ...(gate && { gate: true as const }) };
 }
 
 /** A gate ready for queries. */

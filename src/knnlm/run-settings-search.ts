@@ -3,12 +3,19 @@ import { Worker } from 'node:worker_threads';
 import { KnnLMError } from '../errors.ts';
 import type { NeighborTable } from './cached-neighbors.ts';
 import type { SettingsSearch } from './search-settings.ts';
+import type { TrainedGate } from './train-gate.ts';
+
+export interface OfflineTuning {
+  search: SettingsSearch;
+  /** Undefined when there were too few targets to fit one. */
+  gate?: TrainedGate;
+}
 
 /** Errors: `ABORTED`. */
 export function runSettingsSearch(
   table: NeighborTable,
   signal?: AbortSignal,
-): Promise<SettingsSearch> {
+): Promise<OfflineTuning> {
   const stopped = (): KnnLMError => new KnnLMError('ABORTED', 'The tuning was stopped.');
   if (signal?.aborted) return Promise.reject(stopped());
   return new Promise((resolve, reject) => {

@@ -17,10 +17,14 @@ export const FEWEST_GATE_TARGETS = 500;
 
 export interface TrainedGate {
   gate: GateParameters;
-  /** Perplexity on the rows it was trained on. */
+  /** Targets it was trained on. */
+  targets: number;
+  /** Perplexity on those. */
   perplexity: number;
   /** Trained on half of the units, measured on the other half, both ways. */
   crossValidated: number;
+  /** Perplexity of the constant λ and T on the same targets. */
+  constant: number;
 }
 
 /** Shapes: m rows, F features, J temperatures. */
@@ -36,8 +40,11 @@ export interface GateRows {
   units: Int32Array;
 }
 
-/** Undefined when there are too few targets with neighbors, or when the cache kept no groups. */
-export function trainGate(table: NeighborTable, { k, temperature }: SettingsPoint) {
+/** Undefined when there are too few targets with neighbors. */
+export function trainGate(
+  table: NeighborTable,
+  { k, temperature, lambda }: SettingsPoint,
+): TrainedGate | undefined {
   const rows = gateRows(table, k, temperature);
   const count = rows.lm.length;
   if (count < FEWEST_GATE_TARGETS) return undefined;
@@ -52,8 +59,10 @@ export function trainGate(table: NeighborTable, { k, temperature }: SettingsPoin
   const gate = fitGate(rows, all);
   return {
     gate,
+    targets: count,
     perplexity: Math.exp(nllOf(gate, rows, all) / count),
     crossValidated: Math.exp(nll / count),
+    constant: Math.exp(constantNll(rows, lambda) / count),
   };
 }
 
@@ -149,6 +158,17 @@ function fitGate(rows: GateRows, chosen: readonly number[]): GateParameters {
     ...scale,
     weights: weights.map((row) => Array.from(row, (x) => Number(x.toPrecision(6)))),
   };
+}
+
+/** Under the tuned λ and T, which is one of the gate's temperatures. */
+function constantNll({ ratios, lm }: GateRows, lambda: number): number {
+  const outputs = TEMPERATURES.length + 1;
+  const tuned = 1 + TEMPERATURES.indexOf(1);
+  let nll = 0;
+  for (let row = 0; row < lm.length; row++) {
+    nll -= lm[row]! + Math.log1p(lambda * (ratios[row * outputs + tuned]! - 1));
+  }
+  return nll;
 }
 
 class Adam {

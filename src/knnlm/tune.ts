@@ -18,6 +18,7 @@ import type { Retriever } from './retriever.ts';
 import { runSettingsSearch } from './run-settings-search.ts';
 import type { SettingsPoint, SettingsSearch, Surface } from './search-settings.ts';
 import { type Overlap, type OverlapText, textOverlap } from './text-overlap.ts';
+import type { TrainedGate } from './train-gate.ts';
 import { type TuningWarning, tuningWarnings } from './tuning-warnings.ts';
 import { TuningWindows } from './tuning-windows.ts';
 import type { Progress } from './types.ts';
@@ -52,6 +53,15 @@ export interface Tuning {
     ratio: [number, number];
     /** Of the mixture when λ and T are tuned on one half of the text and measured on the other, both ways. */
     crossValidated: number;
+  };
+  /** Undefined when there was too little text to fit one. */
+  gate?: {
+    /** With the gate in place of λ and T, on the text it was fitted to. */
+    perplexity: number;
+    /** The same, fitted to one half of the text and measured on the other, both ways. */
+    crossValidated: number;
+    /** Whether it beats the constant even so; then it is stored and used. */
+    used: boolean;
   };
   documents: number;
   /** Targets that were searched. */
@@ -105,7 +115,7 @@ export async function tune(
   const retrievalSeconds = (retriever.searchMs - searchedBefore) / 1000;
   const searching = performance.now();
   const table = cache.table();
-  const found = await runSettingsSearch(table, request.signal);
+  const { search: found, gate } = await runSettingsSearch(table, request.signal);
   const tuningSeconds = (performance.now() - searching) / 1000;
   const overlap = await textOverlap(texts, datastore);
   const [interval, ratio] = intervals(table, found);
@@ -123,6 +133,7 @@ export async function tune(
       ratio: ratio!,
       crossValidated: found.crossValidated,
     },
+    ...(gate && { gate: gateReport(gate) }),
     documents: sample.documents,
     tokens: table.targets,
     tokensOfText: sample.targets,
@@ -134,7 +145,11 @@ export async function tune(
     retrievalSeconds,
     tuningSeconds,
   };
-  if (tuning.saved) await datastore.updateSettings(settingsRecord(tuning, texts, datastore));
+  if (tuning.saved) {
+    const record = settingsRecord(tuning, texts, datastore);
+    const used = tuning.gate?.used && gate;
+    await datastore.updateSettings({ ...record, ...(used && { gate: used.gate }) });
+  }
   return { ...tuning, seconds: (performance.now() - started) / 1000 };
 }
 
@@ -172,6 +187,10 @@ function intervals(table: NeighborTable, found: SettingsSearch): [number, number
   );
 }
 
+export function gateReport({ perplexity, crossValidated, constant }: TrainedGate) {
+  return { perplexity, crossValidated, used: crossValidated < constant };
+}
+
 function curvesOf({ cells, best, surface }: SettingsSearch): Tuning['curves'] {
   const least = (row: readonly SettingsPoint[]): SettingsPoint =>
     row.reduce((a, b) => (b.perplexity < a.perplexity ? b : a));
@@ -184,7 +203,7 @@ function curvesOf({ cells, best, surface }: SettingsSearch): Tuning['curves'] {
 
 /** What the manifest keeps: the settings, and what they were tuned on. */
 function settingsRecord(
-  { settings, perplexity, documents, tokens }: Tuning,
+  { settings, perplexity, gate, documents, tokens }: Tuning,
   texts: readonly OverlapText[],
   datastore: Datastore,
 ): SettingsRecord {
@@ -195,7 +214,8 @@ function settingsRecord(
       documents,
       tokens,
       text: documentHash(texts.map(({ hash }) => hash).join('\n')),
-      perplexity,
+      perplexity: { ...perplexity },
+      ...(gate && { gate }),
       entries: datastore.entries,
     },
   };

@@ -1,5 +1,5 @@
 /** What the method gives and takes. Shapes: T tokens, k neighbors, V vocabulary. Probabilities stay in log space. */
-import type { DocumentRecord, RetrievalSettings } from '../datastore/types.ts';
+import type { DocumentRecord, GateParameters, RetrievalSettings } from '../datastore/types.ts';
 
 /** A stored context that was near the query, with the way back to its document. */
 export interface Neighbor {
@@ -30,7 +30,7 @@ export interface SearchResult {
   neighbors: Neighbor[];
   /** The next token's most probable candidates under the mixture. */
   candidates: Candidate[];
-  settings: RetrievalSettings;
+  settings: UsedSettings;
 }
 
 export interface Candidate {
@@ -42,7 +42,25 @@ export interface Candidate {
   pKnn: number;
 }
 
-export interface SearchRequest extends Partial<RetrievalSettings> {
+/** Settings of a request; what is missing is the store's own. */
+export interface RetrievalRequest extends Partial<RetrievalSettings> {
+  /** Whether the store's gate, if it has one, weighs the neighbors. Default: when k, lambda and temperature are all the store's own. */
+  gate?: boolean;
+}
+
+/** Settings as they are used. */
+export interface ResolvedSettings extends RetrievalSettings {
+  /** Takes the place of lambda and temperature. */
+  gate?: GateParameters;
+}
+
+/** Settings as a result tells them. */
+export interface UsedSettings extends RetrievalSettings {
+  /** A gate took the place of lambda and temperature. */
+  gate?: true;
+}
+
+export interface SearchRequest extends RetrievalRequest {
   /** Neighbors shown, at most k. Default 10. */
   show?: number;
   /** Tokens of text shown before and after. Default 16. */
@@ -85,14 +103,14 @@ export interface Evaluation {
   helped: number;
   /** Share of targets to which it gives less. */
   hurt: number;
-  settings: RetrievalSettings;
+  settings: UsedSettings;
   /** Wall time. */
   seconds: number;
   /** Time spent searching, part of `seconds`. */
   retrievalSeconds: number;
 }
 
-export interface EvaluateRequest extends Partial<RetrievalSettings> {
+export interface EvaluateRequest extends RetrievalRequest {
   /** Stop after this many targets. Default: all. */
   maxTokens?: number;
   excludeDocuments?: readonly string[];
@@ -133,7 +151,7 @@ export interface GenerateRequest extends SamplingOptions {
   /** Stops before any of these strings; they are not part of the text. */
   stop?: readonly string[];
   /** Settings of retrieval; what is missing is the store's own. */
-  knn?: Partial<RetrievalSettings>;
+  knn?: RetrievalRequest;
   /** Neighbors kept per token, 0 to k. Default 4. */
   neighbors?: number;
   /** Tokens of text kept around a neighbor. Default 16. */
@@ -157,7 +175,7 @@ export interface Generation {
   text: string;
   tokens: GeneratedToken[];
   finishReason: 'stop' | 'length';
-  settings: RetrievalSettings;
+  settings: UsedSettings;
 }
 
 export interface BuildRequest {

@@ -152,7 +152,7 @@ describe('searchSettings', () => {
 
   it('runs in a worker with the same result, and can be stopped', async () => {
     const table = cached(randomRows(8));
-    expect(await runSettingsSearch(table)).toEqual(searchSettings(table));
+    expect((await runSettingsSearch(table)).search).toEqual(searchSettings(table));
     const stop = new AbortController();
     const stopped = runSettingsSearch(table, stop.signal);
     stop.abort();
