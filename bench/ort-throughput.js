@@ -103,27 +103,50 @@ async function main() {
   }
 
   const rates = new Map();
+  /** Processor seconds say what a setting costs on a machine that others use too. */
+  const cpuRates = new Map();
+  const note = (map, contestant, rate) =>
+    map.set(contestant, [...(map.get(contestant) ?? []), rate]);
   for (let round = -1; round < Number(values.rounds); round++) {
     for (const [contestant, { tokens, run }] of contestants) {
       const start = performance.now();
+      const cpu = process.cpuUsage();
       await run();
-      const rate = (tokens / (performance.now() - start)) * 1000;
+      const { user, system } = process.cpuUsage(cpu);
       // The first round makes sessions and warms caches.
-      if (round >= 0) rates.set(contestant, [...(rates.get(contestant) ?? []), rate]);
+      if (round < 0) continue;
+      note(rates, contestant, (tokens / (performance.now() - start)) * 1000);
+      note(cpuRates, contestant, (tokens / (user + system)) * 1e6);
     }
   }
-  const medians = {};
+  const medians = mediansOf(rates);
+  const cpuMedians = mediansOf(cpuRates);
   for (const [contestant, list] of rates) {
-    medians[contestant] = Math.round(list.sort((a, b) => a - b)[list.length >> 1]);
-    console.error(contestant, medians[contestant], 'tokens/s', list.map(Math.round).join(' '));
+    console.error(
+      `${contestant}: ${medians[contestant]} tokens/s, ${cpuMedians[contestant]} per CPU second (${list.map(Math.round).join(' ')})`,
+    );
   }
   const best = (prefix) =>
     Math.max(...Object.entries(medians).map(([n, rate]) => (n.startsWith(prefix) ? rate : 0)));
   const share = medians['keys() default'] / best('raw');
   const bestShare = best('keys()') / best('raw');
-  console.log(JSON.stringify({ model: name, length, tokensPerSecond: medians, share, bestShare }));
+  console.log(
+    JSON.stringify({
+      model: name,
+      length,
+      tokensPerSecond: medians,
+      tokensPerCpuSecond: cpuMedians,
+      share,
+      bestShare,
+    }),
+  );
   for (const [, ours] of models) await ours.close();
   process.exit();
+}
+
+function mediansOf(rates) {
+  const middle = (list) => Math.round([...list].sort((a, b) => a - b)[list.length >> 1]);
+  return Object.fromEntries([...rates].map(([contestant, list]) => [contestant, middle(list)]));
 }
 
 function startRaw(data) {

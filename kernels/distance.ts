@@ -12,11 +12,23 @@ function squares(query: usize, four: v128): v128 {
   return f64x2.add(f64x2.mul(low, low), f64x2.mul(high, high));
 }
 
+/** Rows fetched together: rows far apart took 330 ns each one by one, 150 ns eight at a time (d = 256, fp16). */
+const GROUP: i32 = 8;
+
+/** Loads something of each cache line of a row that is needed soon: the rows lie far apart, out of the prefetcher's sight. */
+// @ts-ignore: decorator
+@inline
+function touch(row: usize, bytes: usize, into: i32): i32 {
+  for (let at: usize = 0; at < bytes; at += 64) into |= <i32>load<u8>(row + at);
+  return into;
+}
+
 /**
  * @param keys rows of `dim` halves or singles
  * @param ids (count) u32 row numbers
  * @param query (dim) f64
  * @param out (count) f32 squared distances
+ * @returns nothing of use, but the loads ahead depend on it
  */
 export function distances(
   keys: usize,
@@ -26,9 +38,16 @@ export function distances(
   count: i32,
   query: usize,
   out: usize,
-): void {
+): i32 {
   const rowBytes = <usize>dim << (isHalf ? 1 : 2);
+  let touched = 0;
   for (let i = 0; i < count; i++) {
+    if (i % GROUP == 0) {
+      const end = min(i + GROUP, count);
+      for (let g = i; g < end; g++) {
+        touched = touch(keys + <usize>load<u32>(ids + (<usize>g << 2)) * rowBytes, rowBytes, touched);
+      }
+    }
     const row = keys + <usize>load<u32>(ids + (<usize>i << 2)) * rowBytes;
     let a = f64x2.splat(0);
     let b = f64x2.splat(0);
@@ -58,4 +77,5 @@ export function distances(
     }
     store<f32>(out + (<usize>i << 2), <f32>sum);
   }
+  return touched;
 }

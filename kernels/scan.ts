@@ -3,6 +3,7 @@
  * A key is admitted when bias - a · (slope · dot + offset) ≤ limit; the constants are made so that no key within the
  * wanted radius can fail (`src/indexes/query-code.ts`). A NaN bias is never admitted: so rows are left out.
  */
+import { laneOf } from './lib/lane';
 
 // @ts-ignore: decorator
 @inline
@@ -50,7 +51,7 @@ function fourDots(row: usize, width: usize, query: usize, correction: v128): v12
 /**
  * @param codes (count, width) u8, readable to the next multiple of 4 rows; biases beyond count must be NaN or ignored
  * @param query (width) i16 with 255 · Σ|query| < 2^31; @param correction 128 · Σ query
- * @param out admitted row numbers, `first` + i, room for count + 4
+ * @param out (count + 4) pairs: an admitted row's number `first` + i (u32) and its bound (f32)
  * @returns how many were admitted
  */
 export function scan(
@@ -81,12 +82,14 @@ export function scan(
     if (mask) {
       if (count - i < 4) mask &= (1 << (count - i)) - 1;
       for (; mask; mask &= mask - 1) {
-        store<u32>(out, first + i + ctz(mask));
-        out += 4;
+        const lane = ctz(mask);
+        store<u32>(out, first + i + lane);
+        store<f32>(out, laneOf(bound, lane), 4);
+        out += 8;
       }
     }
   }
-  return <i32>((out - start) >> 2);
+  return <i32>((out - start) >> 3);
 }
 
 /** Lower bounds of `count` rows, as `scan` computes them, into `out` (count rounded up to 4) f32. */

@@ -3,11 +3,14 @@
  * The test is the one of `scan.ts`. Works in a memory of the worker's own: onnxruntime cannot read shared memory.
  */
 
+import { laneOf } from './lib/lane';
+
 /**
  * @param dots (count, columns) i32; with `shift` > 0 column g counts 2^shift and column g + `queries` is added to it
  * @param queries a multiple of 4
  * @param constants (4, queries): slope f32, offset f32, limit f32, correction i32
- * @param ids (queries, capacity) u32 admitted rows; @param counts (queries) u32 how many, raised here
+ * @param found (queries, capacity) pairs: an admitted row's number (u32) and its bound (f32)
+ * @param counts (queries) u32 pairs per query, raised here
  */
 export function select(
   dots: usize,
@@ -19,7 +22,7 @@ export function select(
   shift: i32,
   constants: usize,
   first: u32,
-  ids: usize,
+  found: usize,
   capacity: u32,
   counts: usize,
 ): void {
@@ -45,9 +48,12 @@ export function select(
       const admitted = f32x4.le(bound, limits);
       if (v128.any_true(admitted)) {
         for (let mask = i32x4.bitmask(admitted); mask; mask &= mask - 1) {
-          const q = <usize>(g + ctz(mask));
+          const lane = ctz(mask);
+          const q = <usize>(g + lane);
           const n = load<u32>(counts + (q << 2));
-          store<u32>(ids + ((q * <usize>capacity + n) << 2), first + i);
+          const pair = found + ((q * <usize>capacity + n) << 3);
+          store<u32>(pair, first + i);
+          store<f32>(pair, laneOf(bound, lane), 4);
           store<u32>(counts + (q << 2), n + 1);
         }
       }

@@ -1,5 +1,6 @@
 /** The two ways in: build a datastore from documents, open one with its model. */
 import { resolve } from 'node:path';
+import { checkBuildTarget } from './datastore/build-target.ts';
 import { Datastore } from './datastore/datastore.ts';
 import { DatastoreWriter } from './datastore/datastore-writer.ts';
 import { checkSameHeader, type StoreHeader } from './datastore/manifest.ts';
@@ -111,6 +112,7 @@ export async function buildDatastore(
   };
   const { signal, textColumn, idColumn, invalidUtf8 } = request;
   const readOptions: ReadOptions = { signal, textColumn, idColumn, invalidUtf8 };
+  await checkBuildTarget(request.out);
   const estimate = await estimateDocuments(inputs, readOptions);
   const model = await loadModel(request.model ?? DEFAULT_MODEL, request);
   try {

@@ -7,27 +7,28 @@
 import { KnnLMError } from '../errors.ts';
 import { checkSizes } from './check-sizes.ts';
 import { DocumentTable, documentLine } from './document-table.ts';
-import { listFolder, makeFolder, pathKind, removeFile, removeFolder } from './files.ts';
 import {
-  checkSameHeader,
-  createManifest,
   entriesOf,
   headerOf,
   type Manifest,
-  manifestPath,
   type PartialDocument,
-  readManifest,
   type StoreHeader,
   writeManifest,
 } from './manifest.ts';
-import { partialEntries, requireLittleEndian, segmentFolder, segmentParts } from './segment.ts';
+import {
+  openManifest,
+  prepareFolder,
+  type WriteMode,
+  withdrawEmptyAdd,
+} from './open-for-writing.ts';
+import { partialEntries, requireLittleEndian } from './segment.ts';
 import { SegmentWriter } from './segment-writer.ts';
 import { lockStore, type StoreLock } from './store-lock.ts';
 import type { DocumentRecord, SettingsRecord } from './types.ts';
 
 export interface WriterOptions {
   /** `build` (default) makes a datastore or goes on with a half-built one; `add` gives a finished one a new segment. */
-  mode?: 'build' | 'add';
+  mode?: WriteMode;
 }
 
 /** Whether a document has to be written. */
@@ -134,7 +135,7 @@ export class DatastoreWriter {
     if (known !== undefined && known !== hash) throw sameIdOtherText(id);
     if (known !== undefined) return 'done';
     if (this.#hashes.has(hash) || this.#claimedHashes.has(hash)) return 'duplicate';
-    const partial = this.#open ? null : this.#manifest.building!.document;
+    const partial = this.#open ? null : this.#manifest.building?.document;
     return partial?.id === id && partial.hash === hash ? 'partial' : 'new';
   }
 
@@ -242,18 +243,14 @@ export class DatastoreWriter {
         );
       if (this.#manifest.building!.document) await this.#dropPartial();
       await this.#lock.check();
-      await this.#segment.seal();
-      const empty = this.#manifest.segments.at(-1)!.documents === 0;
-      const sealed: Manifest = {
-        ...this.#manifest,
-        segments: empty ? this.#manifest.segments.slice(0, -1) : this.#manifest.segments,
-        settings: settings ?? this.#manifest.settings,
-        building: null,
-      };
-      await writeManifest(this.path, sealed);
-      this.#changed = false;
+      this.#manifest.settings = settings ?? this.#manifest.settings;
+      // An add without a document is withdrawn when the files are closed.
+      if (this.#manifest.segments.at(-1)!.documents > 0) {
+        await this.#segment.seal();
+        this.#manifest.building = null;
+      }
+      await writeManifest(this.path, this.#manifest);
       await this.#close();
-      if (empty) await removeEmptySegment(this.path, this.#manifest);
     });
   }
 
@@ -285,6 +282,7 @@ export class DatastoreWriter {
     this.#closed = true;
     try {
       await this.#segment.close();
+      if (await this.#lock.isHeld()) await withdrawEmptyAdd(this.path);
     } finally {
       await this.#lock.release();
     }
@@ -338,75 +336,4 @@ function withAdvice(error: unknown): unknown {
   if (!(error instanceof KnnLMError) || error.code !== 'DISK_FULL') return error;
   const message = `${error.message} What was acknowledged is safe: free some space and run the same command again to go on.`;
   return new KnnLMError('DISK_FULL', message, { cause: error.cause });
-}
-
-/** Names that an interrupted start leaves in a folder. */
-const isOurLeftover = (name: string): boolean =>
-  name === 'manifest.json.tmp' || name === 'lock' || name.startsWith('lock.');
-
-/** Refuses paths that are something else, before anything is written. */
-async function prepareFolder(path: string, mode: 'build' | 'add'): Promise<void> {
-  const kind = await pathKind(path);
-  if (kind === 'file' || kind === 'other')
-    throw new KnnLMError(
-      'INVALID_ARGUMENT',
-      `${path} is a file; a datastore is a folder. Give another --out.`,
-    );
-  if (mode === 'add') {
-    await readManifest(path);
-    return;
-  }
-  if (kind === 'missing') {
-    await makeFolder(path);
-    return;
-  }
-  if ((await pathKind(manifestPath(path))) === 'file') return;
-  const foreign = (await listFolder(path)).find((name) => !isOurLeftover(name));
-  if (foreign !== undefined)
-    throw new KnnLMError(
-      'STORE_EXISTS',
-      `${path} is not empty (it holds ${foreign}) and not a datastore. Give a new or empty folder.`,
-    );
-}
-
-/** The manifest to write under: a new one, or the stored one if it may be continued. Called under the lock. */
-async function openManifest(
-  path: string,
-  header: StoreHeader,
-  mode: 'build' | 'add',
-): Promise<Manifest> {
-  if (mode === 'build' && (await pathKind(manifestPath(path))) === 'missing') {
-    const created = createManifest(header);
-    await writeManifest(path, created);
-    return created;
-  }
-  const manifest = await readManifest(path);
-  if (mode === 'build' && manifest.building?.mode !== 'build')
-    throw new KnnLMError(
-      'STORE_EXISTS',
-      `${path} is already a finished datastore. Add to it: knnlm add ${path} DOCS..., or give another --out.`,
-    );
-  if (mode === 'add' && manifest.building?.mode === 'build')
-    throw new KnnLMError(
-      'INVALID_ARGUMENT',
-      `${path} is not fully built. Run the same build again to finish it, then add.`,
-    );
-  checkSameHeader(manifest, header);
-  if (manifest.building) return manifest;
-  const number = 1 + Math.max(...manifest.segments.map(({ name }) => Number(name)));
-  const name = String(number).padStart(6, '0');
-  manifest.segments.push({ name, entries: 0, documents: 0, documentBytes: 0 });
-  manifest.building = { mode: 'add', document: null };
-  await writeManifest(path, manifest);
-  return manifest;
-}
-
-/** An add that had nothing to add leaves nothing behind. */
-async function removeEmptySegment(path: string, manifest: Manifest): Promise<void> {
-  const segment = manifest.segments.at(-1)!;
-  for (const part of segmentParts(path, manifest, segment)) {
-    await removeFile(part.path);
-    await removeFile(`${part.path}.crc`);
-  }
-  await removeFolder(segmentFolder(path, segment.name));
 }

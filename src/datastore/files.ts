@@ -2,8 +2,9 @@
  * Every file operation of the datastore, so that each failure becomes a one-line error, and so that tests can let any
  * of them fail or cut the process off before any of them (`faults.before`).
  */
-import { createReadStream } from 'node:fs';
+import { constants, createReadStream } from 'node:fs';
 import {
+  access,
   type FileHandle,
   link,
   mkdir,
@@ -66,6 +67,10 @@ export async function fileSize(path: string): Promise<number | undefined> {
 
 export const listFolder = (path: string): Promise<string[]> =>
   attempt('list', path, async () => (await readdir(path)).sort());
+
+/** Errors: `IO` when nothing may be written in the folder. */
+export const checkWritable = (folder: string): Promise<void> =>
+  attempt('write in', folder, () => access(folder, constants.W_OK));
 
 export async function makeFolder(path: string): Promise<void> {
   await change('make the folder', path, () => mkdir(path, { recursive: true }));

@@ -23,6 +23,7 @@ interface Owner {
 }
 
 export interface StoreLock {
+  isHeld(): Promise<boolean>;
   /** Errors: `STORE_LOCKED` when the lock file was removed by hand or another process has taken it over. */
   check(): Promise<void>;
   release(): Promise<void>;
@@ -54,6 +55,7 @@ export async function lockStore(store: string): Promise<StoreLock> {
 function heldLock(store: string, path: string, mine: string): StoreLock {
   const isHeld = async (): Promise<boolean> => (await readLock(path)) === mine;
   return {
+    isHeld,
     async check() {
       if (await isHeld()) return;
       throw new KnnLMError(

@@ -1,5 +1,5 @@
 /** A worker's view of a chunk: kernels over its memory, typed arrays, its scratch room, and the keys wherever they are. */
-import type { Chunk, ChunkLayout, Scratch } from './chunk.ts';
+import { type Chunk, type ChunkLayout, LISTED_ROWS, type Scratch } from './chunk.ts';
 import { type KernelModules, type SharedKernels, sharedKernels } from './kernels.ts';
 import type { KeyReader } from './key-reader.ts';
 
@@ -51,7 +51,7 @@ export class ChunkView {
     const ids = scratch.ids / 4;
     const values = scratch.values / 4;
     for (let done = 0; done < rows.length; ) {
-      let count = Math.min(layout.blockRows, rows.length - done);
+      let count = Math.min(LISTED_ROWS, rows.length - done);
       let keys = layout.keys;
       if (keys === 0) {
         keys = scratch.read;

@@ -9,6 +9,8 @@ const MAX_CHUNK_BYTES = 3 * 2 ** 30;
 const PAGE = 65536;
 /** Keys sampled per chunk to guess how far a query's k-th neighbor is. */
 const SAMPLE_ROWS = 4096;
+/** Most rows of a list in a worker's scratch room: a block, the sample, candidates to rank. */
+export const LISTED_ROWS = 8192;
 /** Bytes of key rows a worker reads at once. */
 const READ_BYTES = 1 << 20;
 
@@ -34,10 +36,12 @@ export interface Scratch {
   /** (dim) f64 each. */
   sums: number;
   squares: number;
-  /** (blockRows + 4) */
+  /** (LISTED_ROWS + 4) each. */
   biases: number;
   ids: number;
   values: number;
+  /** (blockRows + 4) pairs */
+  found: number;
   /** (readRows, dim) keys read from files. */
   read: number;
 }
@@ -108,7 +112,7 @@ export function chunkLayout(rows: number, shape: KeyShape): ChunkLayout {
   const blockRows = Math.min(4096, Math.max(64, 4 * Math.floor(2 ** 17 / padded)));
   const readRows = Math.max(1, Math.floor(READ_BYTES / rowBytes));
   const sampleRows = rows < 1024 ? 0 : Math.min(SAMPLE_ROWS, rows >> 2);
-  const listed = Math.max(blockRows, sampleRows) + 4;
+  const listed = LISTED_ROWS + 4;
   let end = PAGE; // the first page is left to the modules' static data
   const take = (bytes: number): number => {
     const start = end;
@@ -136,6 +140,7 @@ export function chunkLayout(rows: number, shape: KeyShape): ChunkLayout {
       biases: take(listed * 4),
       ids: take(listed * 4),
       values: take(listed * 4),
+      found: take((blockRows + 4) * 8),
       read: take(readRows * rowBytes + 16),
     })),
     sampleRows,

@@ -85,7 +85,7 @@ export class ProductScanner implements Scanner {
     dots: number;
     constants: number;
     counts: number;
-    rows: number;
+    pairs: number;
     values: number;
   };
   readonly #buffer: ArrayBuffer;
@@ -101,17 +101,19 @@ export class ProductScanner implements Scanner {
     this.#shift = shift;
     this.#lanes = Math.ceil(codes.length / 4) * 4;
     this.#columns = this.#lanes * (shift > 0 ? 2 : 1);
-    const [matrix, codeBlock, scales, biases, dots, constants, counts, rows, values] = room.layout([
-      padded * this.#columns,
-      BLOCK_ROWS * padded,
-      BLOCK_ROWS * 4,
-      BLOCK_ROWS * 4,
-      BLOCK_ROWS * this.#columns * 4,
-      this.#lanes * 16,
-      this.#lanes * 4,
-      this.#lanes * capacity * 4,
-      this.#lanes * sampleRows * 4,
-    ]) as [number, number, number, number, number, number, number, number, number];
+    const [matrix, codeBlock, scales, biases, dots, constants, counts, pairs, values] = room.layout(
+      [
+        padded * this.#columns,
+        BLOCK_ROWS * padded,
+        BLOCK_ROWS * 4,
+        BLOCK_ROWS * 4,
+        BLOCK_ROWS * this.#columns * 4,
+        this.#lanes * 16,
+        this.#lanes * 4,
+        this.#lanes * capacity * 8,
+        this.#lanes * sampleRows * 4,
+      ],
+    ) as [number, number, number, number, number, number, number, number, number];
     this.#at = {
       matrix,
       codes: codeBlock,
@@ -120,12 +122,12 @@ export class ProductScanner implements Scanner {
       dots,
       constants,
       counts,
-      rows,
+      pairs,
       values,
     };
     this.#buffer = room.memory.buffer as ArrayBuffer;
     this.candidates = {
-      rows: new Uint32Array(this.#buffer, rows, codes.length * capacity),
+      pairs: new Uint32Array(this.#buffer, pairs, 2 * codes.length * capacity),
       counts: new Uint32Array(this.#buffer, counts, codes.length).fill(0),
       capacity,
     };
@@ -195,7 +197,7 @@ export class ProductScanner implements Scanner {
         this.#shift,
         at.constants,
         start,
-        at.rows,
+        at.pairs,
         this.candidates.capacity,
         at.counts,
       );

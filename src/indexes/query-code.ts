@@ -62,8 +62,6 @@ const SLACK = 32 / 2 ** 24;
 /** Beyond this a product could overflow single precision; then every key is admitted. */
 const HUGE = 1e18;
 
-export const ADMIT_ALL: Admission = { slope: 0, offset: 0, limit: Number.POSITIVE_INFINITY };
-
 export function encodeQuery(
   query: Float32Array,
   space: CodeSpace,
@@ -113,8 +111,11 @@ export function admission(code: QueryCode, space: CodeSpace, radius2: number): A
     2 * (code.rounding * longestCode + Math.sqrt(square) * worstError) * (1 + SLACK) +
     2 * SLACK * reach;
   const limit = square - code.norm + SLACK * (square + code.norm);
-  const isSafe = square < HUGE && code.norm < HUGE && offset < HUGE && reach < HUGE;
-  return isSafe ? { slope: 2 * code.step, offset, limit } : ADMIT_ALL;
+  const limited = square < HUGE && code.norm < HUGE && offset < HUGE && reach < HUGE;
+  if (limited) return { slope: 2 * code.step, offset, limit };
+  // Even then bounds are computed, where they can be: they say which rows to rank first.
+  const slope = code.norm < HUGE && reach < HUGE ? 2 * code.step : 0;
+  return { slope, offset: 0, limit: Number.POSITIVE_INFINITY };
 }
 
 /** The largest squared distance that single precision could still round to `distance`: ties must be admitted too. */

@@ -5,8 +5,8 @@ import type { Admission, QueryCode } from './query-code.ts';
 
 /** Rows admitted and not yet ranked. */
 export interface Candidates {
-  /** (q, capacity) row numbers, ascending per query. */
-  rows: Uint32Array;
+  /** (q, capacity) pairs of a row number, ascending per query, and its lower bound as f32. */
+  pairs: Uint32Array;
   /** (q) */
   counts: Uint32Array;
   capacity: number;
@@ -55,7 +55,7 @@ export class DotScanner implements Scanner {
     this.codes = codes;
     this.#tests = new Array(codes.length);
     this.candidates = {
-      rows: new Uint32Array(codes.length * capacity),
+      pairs: new Uint32Array(2 * codes.length * capacity),
       counts: new Uint32Array(codes.length),
       capacity,
     };
@@ -90,8 +90,8 @@ export class DotScanner implements Scanner {
   async scan(row: number, count: number, excluded: FlatRanges): Promise<void> {
     const { layout, scratch, kernels, u32 } = this.#view;
     const biases = this.#biases(row, count, excluded);
-    const found = scratch.ids / 4;
-    const { rows, counts, capacity } = this.candidates;
+    const found = scratch.found / 4;
+    const { pairs, counts, capacity } = this.candidates;
     for (const [q, code] of this.codes.entries()) {
       this.#load(code);
       const { slope, offset, limit } = this.#tests[q]!;
@@ -107,10 +107,10 @@ export class DotScanner implements Scanner {
         offset,
         limit,
         row,
-        scratch.ids,
+        scratch.found,
       );
       if (admitted === 0) continue;
-      rows.set(u32.subarray(found, found + admitted), q * capacity + counts[q]!);
+      pairs.set(u32.subarray(found, found + 2 * admitted), 2 * (q * capacity + counts[q]!));
       counts[q]! += admitted;
     }
   }

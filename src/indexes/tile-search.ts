@@ -3,9 +3,10 @@
  * may lie within it, rank them by exact distance. The caller checks that the radius was large enough.
  */
 import { KnnLMError } from '../errors.ts';
+import { LISTED_ROWS } from './chunk.ts';
 import type { ChunkView } from './chunk-view.ts';
 import { firstRangeAfter, includesId } from './id-ranges.ts';
-import { admission, type CodeSpace, withTies } from './query-code.ts';
+import { type Admission, admission, type CodeSpace, withTies } from './query-code.ts';
 import type { Scanner } from './scanner.ts';
 import type { PartialNeighbors, SearchTask } from './search-task.ts';
 
@@ -19,6 +20,8 @@ export class TileSearch {
   readonly #task: SearchTask;
   /** (q) squared distances: rows beyond are not collected. */
   readonly #radii: Float64Array;
+  /** (q) the test that goes with each radius. */
+  readonly #tests: Admission[] = [];
   /** (q) exactly ranked rows, at most k each. */
   readonly #best: Pairs[];
 
@@ -77,7 +80,8 @@ export class TileSearch {
   }
 
   #admit(q: number): void {
-    this.#scanner.admit(q, admission(this.#scanner.codes[q]!, this.#space, this.#radii[q]!));
+    this.#tests[q] = admission(this.#scanner.codes[q]!, this.#space, this.#radii[q]!);
+    this.#scanner.admit(q, this.#tests[q]!);
   }
 
   async #scanRows(): Promise<void> {
@@ -89,7 +93,9 @@ export class TileSearch {
       const count = Math.min(blockRows, to - row);
       await this.#scanner.scan(row, count, exclude);
       for (let q = 0; q < counts.length; q++) {
-        if (counts[q]! > capacity - blockRows) this.#makeRoom(q);
+        if (counts[q]! <= capacity - blockRows) continue;
+        this.#rank(q);
+        this.#tighten(q);
       }
       row = this.#nextIncluded(row + count);
     }
@@ -102,37 +108,87 @@ export class TileSearch {
     return r < exclude.length && exclude[r]! <= first + row ? exclude[r + 1]! - first : row;
   }
 
-  /** Ranks what was collected so far; from then on only rows as near as the k-th of those are of interest. */
-  #makeRoom(q: number): void {
-    this.#rank(q);
-    const best = this.#best[q]!;
-    if (best.length < 2 * this.#task.k) return;
-    const kth = new Float32Array(best.buffer)[best.length - 1]!;
-    this.#radii[q] = Math.min(this.#radii[q]!, withTies(kth));
-    this.#admit(q);
+  /**
+   * Moves a query's candidates, by exact distance, into its best. About k that look nearest come first: the k-th of their
+   * distances is a radius that holds k neighbors, and most other candidates prove to be beyond it.
+   */
+  #rank(q: number): void {
+    const { scratch, f64 } = this.#view;
+    f64.set(this.#query(q), scratch.query64 / 8);
+    const { rows, bounds } = this.#takeCandidates(q);
+    const pivot = this.#pivot(bounds);
+    const test = this.#tests[q]!;
+    this.#keep(
+      q,
+      rows.filter((_, i) => bounds[i]! <= pivot),
+    );
+    this.#tighten(q);
+    const { offset, limit } = this.#tests[q]!;
+    const scales = this.#view.layout.scales / 4;
+    this.#keep(
+      q,
+      rows.filter(
+        (row, i) =>
+          bounds[i]! > pivot &&
+          bounds[i]! + this.#view.f32[scales + row]! * (test.offset - offset) <= limit,
+      ),
+    );
   }
 
-  /** Moves a query's candidates, by exact distance, into its best. */
-  #rank(q: number): void {
-    const { rows, counts, capacity } = this.#scanner.candidates;
-    const { first, scratch, f64 } = this.#view;
-    const collected = rows.subarray(q * capacity, q * capacity + counts[q]!);
+  /** Empties a query's candidates, without those it excludes. */
+  #takeCandidates(q: number): { rows: Uint32Array; bounds: Float32Array } {
+    const { pairs, counts, capacity } = this.#scanner.candidates;
+    const start = 2 * q * capacity;
     const own = this.#task.excludePerQuery?.[q];
-    const wanted = own?.length
-      ? collected.filter((row) => !includesId(own, first + row))
-      : collected;
+    const floats = new Float32Array(pairs.buffer, pairs.byteOffset, pairs.length);
+    const rows = new Uint32Array(counts[q]!);
+    const bounds = new Float32Array(counts[q]!);
+    let count = 0;
+    for (let at = start; at < start + 2 * rows.length; at += 2) {
+      if (own?.length && includesId(own, this.#view.first + pairs[at]!)) continue;
+      rows[count] = pairs[at]!;
+      bounds[count++] = floats[at + 1]!;
+    }
+    counts[q] = 0;
+    return { rows: rows.subarray(0, count), bounds: bounds.subarray(0, count) };
+  }
+
+  /** A bound that about k candidates do not exceed: the rank of k, in as many as fit the scratch room. */
+  #pivot(bounds: Float32Array): number {
+    const { k } = this.#task;
+    if (bounds.length <= k) return Number.POSITIVE_INFINITY;
+    const { scratch, f32, kernels } = this.#view;
+    const count = Math.min(bounds.length, LISTED_ROWS);
+    f32.set(bounds.subarray(0, count), scratch.values / 4);
+    const expected = (k * count) / bounds.length;
+    const spare = count < bounds.length ? 3 * Math.sqrt(expected) : 0;
+    const rank = Math.min(count, Math.ceil(expected + spare)) - 1;
+    return kernels.valueOfRank(scratch.values, count, rank);
+  }
+
+  /** Ranks rows exactly and keeps the k best of them and of those kept before. */
+  #keep(q: number, rows: Uint32Array): void {
+    if (rows.length === 0) return;
     const best = this.#best[q]!;
-    const pairs: Pairs = new Uint32Array(best.length + 2 * wanted.length);
+    const { first } = this.#view;
+    const pairs: Pairs = new Uint32Array(best.length + 2 * rows.length);
     pairs.set(best);
     let end = best.length;
-    f64.set(this.#query(q), scratch.query64 / 8);
-    this.#view.distances(wanted, (row, bits) => {
+    this.#view.distances(rows, (row, bits) => {
       pairs[end++] = first + row;
       pairs[end++] = bits;
     });
     new BigUint64Array(pairs.buffer).sort();
     this.#best[q] = pairs.slice(0, 2 * this.#task.k);
-    counts[q] = 0;
+  }
+
+  /** With k rows ranked, only rows as near as the k-th of them are of interest. */
+  #tighten(q: number): void {
+    const best = this.#best[q]!;
+    if (best.length < 2 * this.#task.k) return;
+    const kth = new Float32Array(best.buffer)[best.length - 1]!;
+    this.#radii[q] = Math.min(this.#radii[q]!, withTies(kth));
+    this.#admit(q);
   }
 
   #query(q: number): Float32Array {

@@ -33,15 +33,20 @@ export interface Prediction {
   weights: Float64Array;
 }
 
+export interface PredictOptions extends Pick<GenerateOptions, 'settings' | 'exclude' | 'signal'> {
+  /** Search even when λ is 0 and nothing retrieved can count: the neighbors are what is wanted. */
+  alwaysSearch?: boolean;
+}
+
 /** One step of the method: search with the key, mix. */
 export async function predict(
   next: { key: Float32Array; logProbs: Float32Array },
   retriever: Retriever,
-  { settings, exclude, signal }: Pick<GenerateOptions, 'settings' | 'exclude' | 'signal'>,
+  { settings, exclude, signal, alwaysSearch = false }: PredictOptions,
 ): Promise<Prediction> {
   const { k, gate } = settings;
   const lm = next.logProbs;
-  if (settings.lambda === 0 && !gate) {
+  if (settings.lambda === 0 && !gate && !alwaysSearch) {
     return {
       logProbs: lm,
       lm,

@@ -79,12 +79,11 @@ export class KnnLM {
       const next = await reader.read([this.model.tokenizer.bos, ...ids!]);
       const { signal } = request;
       const exclude = this.#excluded(request.excludeDocuments);
-      // Neighbors are asked for even when λ is 0: they are what is wanted here.
-      const searched = settings.lambda === 0 ? { ...settings, lambda: Number.MIN_VALUE } : settings;
       const prediction = await predict(next, this.retriever, {
-        settings: searched,
+        settings,
         exclude,
         signal,
+        alwaysSearch: true,
       });
       const { retrieved, weights, logProbs, lm, votes } = prediction;
       const hits = Array.from(retrieved!.ids.subarray(0, show), (entry, i) => ({

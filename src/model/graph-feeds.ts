@@ -97,10 +97,7 @@ function emptyCache(ort: typeof Ort, input: ValueInfo, options: FeedOptions): Or
     return 0;
   });
   const count = dims.reduce((product, size) => product * size, 1);
-  if (input.elementType === 'float16') {
-    // Node 24 and later have the type onnxruntime then wants; earlier ones use the bits.
-    const Half = (globalThis as { Float16Array?: new (n: number) => Uint16Array }).Float16Array;
-    return new ort.Tensor('float16', new (Half ?? Uint16Array)(count), dims);
-  }
+  if (input.elementType === 'float16')
+    return new ort.Tensor('float16', new Uint16Array(count), dims);
   return new ort.Tensor('float32', new Float32Array(count), dims);
 }

@@ -58,7 +58,21 @@ function withoutSpecialTokens(json: TokenizerJson, table: TokenTable): object {
     );
   }
   const added = (json.added_tokens ?? []).filter((token) => !token.special);
-  return { post_processor: null, ...json, model, added_tokens: added };
+  const words = canSplitWords(json) ? { pre_tokenizer: SPLIT_WORDS } : {};
+  return { post_processor: null, ...json, ...words, model, added_tokens: added };
+}
+
+/** Cuts before each run of space marks. */
+const SPLIT_WORDS = { type: 'Split', pattern: { Regex: '▁+[^▁]*|[^▁]+' }, behavior: 'Isolated' };
+
+/**
+ * Llama 2's tokenizers read a whole text as one word. Where no token of the vocabulary has a space mark after another character, no merge
+ * can cross the border of a word, so words can be merged one by one with the same result: the library then knows most of
+ * them from its cache, which is several times as fast.
+ */
+function canSplitWords({ model, pre_tokenizer }: TokenizerJson): boolean {
+  if (pre_tokenizer || model.type !== 'BPE' || model.ignore_merges) return false;
+  return !Object.keys(model.vocab).some((piece) => /[^▁]▁/.test(piece));
 }
 
 class HfTokenizer implements Tokenizer {

@@ -44,6 +44,7 @@ export interface ChosenGraph extends InspectedGraph {
   hasCache: boolean;
   keys: Record<KeyName, KeyLocation>;
   keyTensor: string | undefined;
+  /** Undefined for a tensor of the user's own whose width the file does not state. */
   keyDim: number | undefined;
   warnings: string[];
   /** sha256, see `fingerprint.ts`. */
@@ -56,6 +57,10 @@ export interface Inspection {
   chosen: ChosenGraph | undefined;
 }
 
+/**
+ * Takes the first graph that can be used. A graph of a kind that cannot be used is passed over, a broken file is not:
+ * whoever downloaded half a model wants to know, not to run another precision unawares.
+ */
 export function inspectModel(request: InspectRequest): Inspection {
   const candidates = candidatesFor(request);
   const graphs: InspectedGraph[] = [];
@@ -64,6 +69,8 @@ export function inspectModel(request: InspectRequest): Inspection {
     if (chosen !== undefined && !request.describeAll) break;
     const { inspected, graph } = inspectGraph(request.folder, candidate);
     graphs.push(inspected);
+    const broken = graph === undefined && chosen === undefined && request.dtype === undefined;
+    if (broken && !request.describeAll) break;
     if (graph === undefined || chosen !== undefined || inspected.problems.length > 0) continue;
     if (request.dtype === undefined || inspected.dtype === request.dtype) {
       chosen = chooseGraph(request, inspected, graph);
@@ -133,13 +140,27 @@ function chooseGraph(
     hasCache: description.cache.length > 0,
     keys: located.keys,
     keyTensor,
-    keyDim: known?.tensor === undefined ? undefined : (known.width ?? description.hiddenWidth),
+    keyDim: widthOf(
+      graph,
+      keyTensor,
+      known?.tensor ? (known.width ?? description.hiddenWidth) : undefined,
+    ),
     warnings: located.warnings,
     weights: weightsFingerprint([
       graph.path,
       ...graph.externalFiles.map((file) => join(folder, file)),
     ]),
   };
+}
+
+/** Width of the key: as located, else as the file states it for a tensor of the user's own, which it seldom does. */
+function widthOf(
+  graph: OnnxGraph,
+  tensor: string | undefined,
+  located: number | undefined,
+): number | undefined {
+  const stated = tensor === undefined ? undefined : graph.valueInfo.get(tensor)?.shape?.at(-1);
+  return located ?? (typeof stated === 'number' ? stated : undefined);
 }
 
 function requireTensor(graph: OnnxGraph, tensor: string, keys: ChosenGraph['keys']): void {

@@ -119,9 +119,9 @@ export interface LoadModelOptions {
   keyTensor?: string;
   /** Which of the folder's graphs to run. Default: the first present of fp32, fp16, q4, q4f16. */
   dtype?: ModelDtype;
-  /** Worker threads, each with a copy of the session. Default: measured for the machine (`docs/results/`). */
+  /** Worker threads, each with a copy of the weights. Default: one per two cores, as far as 1 GiB of weights allows. */
   workers?: number;
-  /** onnxruntime threads per worker. */
+  /** onnxruntime threads per worker. Default: the cores, divided among the workers. */
   threads?: number;
   /** Download progress of a hub id. */
   onDownload?: (progress: DownloadProgress) => void;

@@ -9,6 +9,7 @@ import { listGraphs, readModelJson } from './model-files.ts';
 import { ModelWorkerClient } from './model-worker-client.ts';
 import { OrtLanguageModel } from './ort-language-model.ts';
 import { resolveModel } from './resolve-model.ts';
+import type { RuntimePlan } from './worker-protocol.ts';
 
 /**
  * Errors: `MODEL_NOT_FOUND`, `MODEL_INVALID` (files missing or broken), `MODEL_UNSUPPORTED` (not a causal model that gives
@@ -29,20 +30,33 @@ export async function loadModel(
   const chosen = inspection.chosen!;
   const facts = readModelFacts(nameOrFolder, json, request, chosen);
   const { info } = facts;
+  const plan = { ...facts.plan };
+  if (keyTensor !== undefined && chosen.keyDim === undefined) {
+    plan.keyDim = info.keyDim = await measureKeyDim(plan, info.bos);
+  }
   const { workers, threads, decodeThreads } = poolSize(options, chosen.bytes);
   return new OrtLanguageModel({
     info,
     tokenizer: await createHfTokenizer({ json: json.tokenizer, bos: info.bos, eos: info.eos }),
     workers,
     decodeThreads,
-    plan: { ...facts.plan, threads },
+    plan: { ...plan, threads },
     scoreProblem: chosen.lastPositionOnly
       ? `${join(folder, info.file)} gives logits of the last position only, so text cannot be scored with it. Use an export with all logits.`
       : undefined,
   });
 }
 
-/** Runs one request in a worker of its own. */
+/** Width of a tensor that the graph does not state: reads two tokens, which a tensor that mixes positions gives away. */
+function measureKeyDim(plan: Omit<RuntimePlan, 'threads'>, bos: number): Promise<number> {
+  return withWorker(async (worker) => {
+    await worker.request('open', { ...plan, keyDim: undefined, threads: 1 });
+    const [key] = await worker.request('keys', { windows: [Int32Array.of(bos, bos)] });
+    return key!.length / 2;
+  });
+}
+
+/** Runs requests in a worker of their own. */
 export async function withWorker<Result>(
   run: (worker: ModelWorkerClient) => Promise<Result>,
 ): Promise<Result> {
@@ -69,16 +83,21 @@ const POOL_WEIGHT_BYTES = 2 ** 30;
 const ONE_THREAD_BYTES = 64 * 2 ** 20;
 
 /**
- * Small models: a worker per core with one thread each, which never wait for one another (`bench/ort-throughput.js`: up to
- * 1.8 times one worker with two threads). Models of gigabytes: fewer workers, with the cores divided among them.
+ * Two threads of one worker cost no more processor time per token than two workers (`bench/ort-throughput.js`), hold
+ * the weights once, and fared better on a busy machine; more threads wait for one another ever more.
  */
+const THREADS_PER_WORKER = 2;
+
+/** Small models: many workers of two threads. Models of gigabytes: few, with the cores divided among them. */
 function poolSize(
   options: LoadModelOptions,
   weightBytes: number,
 ): { workers: number; threads: number; decodeThreads: number } {
   const cores = availableParallelism();
-  const affordable = Math.max(1, Math.floor(POOL_WEIGHT_BYTES / weightBytes));
-  const workers = options.workers ?? Math.min(cores, affordable);
+  const affordable = Math.floor(POOL_WEIGHT_BYTES / weightBytes);
+  const perWorker = options.threads ?? THREADS_PER_WORKER;
+  const useful = Math.floor(cores / perWorker);
+  const workers = options.workers ?? Math.max(1, Math.min(useful, affordable));
   const threads = options.threads ?? Math.max(1, Math.floor(cores / workers));
   const decodeThreads = options.threads ?? (weightBytes < ONE_THREAD_BYTES ? 1 : cores);
   return { workers, threads, decodeThreads };

@@ -43,6 +43,7 @@ export function readModelFacts(
   checkVocabulary(folder, table, vocabSize, boundary);
   const keyTensor = graph.keyTensor;
   if (keyTensor === undefined) throw keyNotFound(join(folder, graph.file), request.key, graph);
+  // The six keys are as wide as the model. A tensor of the user's own may not be: `loadModel` runs it to see.
   const keyDim = graph.keyDim ?? graph.hiddenWidth ?? config.hiddenSize;
   if (keyDim === undefined) {
     throw new KnnLMError(

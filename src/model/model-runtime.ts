@@ -61,7 +61,7 @@ export class ModelRuntime {
       keepOutputs: [],
     });
     const batch = padded(windows);
-    const results = await session.run(this.#feeds(inputs, batch), [KEY]);
+    const results = await run(session, this.#feeds(inputs, batch), [KEY]);
     return unpadded(this.#keysOf(results[KEY]!, batch), windows, batch.length);
   }
 
@@ -84,7 +84,7 @@ export class ModelRuntime {
       [batch.count, batch.length],
       (i) => wanted.tokens[i]!,
     );
-    const results = await session.run(feeds, [KEY, LOG_PROB_OUTPUT]);
+    const results = await run(session, feeds, [KEY, LOG_PROB_OUTPUT]);
     const keys = unpadded(this.#keysOf(results[KEY]!, batch), windows, batch.length);
     const logProbs = results[LOG_PROB_OUTPUT]!.data as Float32Array;
     const perWindow = unpadded(logProbs, windows, batch.length);
@@ -132,7 +132,8 @@ export class ModelRuntime {
       tokens = Int32Array.from(state.tokens);
     }
     const past = cache.length === 0 ? 0 : state.position;
-    const results = await session.run(
+    const results = await run(
+      session,
       buildFeeds(this.#ort, {
         ...this.#plan,
         inputs,
@@ -235,6 +236,24 @@ export class ModelRuntime {
       await opened?.session.release();
     }
     this.#sessions.clear();
+  }
+}
+
+async function run(
+  session: Ort.InferenceSession,
+  feeds: Record<string, Ort.Tensor>,
+  outputs: readonly string[] = session.outputNames,
+): Promise<Ort.InferenceSession.ReturnType> {
+  try {
+    return await session.run(feeds, outputs);
+  } catch (cause) {
+    const message = firstLine(cause);
+    if (!/alloc/i.test(message)) throw cause;
+    throw new KnnLMError(
+      'IO',
+      `The model ran out of memory (${message}). Use fewer workers, a smaller window or a smaller dtype.`,
+      { cause },
+    );
   }
 }
 

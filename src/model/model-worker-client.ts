@@ -1,5 +1,5 @@
 /** The main thread's end of one model worker: requests as promises; a worker that dies fails what it was doing. */
-import { Worker } from 'node:worker_threads';
+import { type ResourceLimits, Worker } from 'node:worker_threads';
 import { KnnLMError } from '../errors.ts';
 import {
   deserializeError,
@@ -23,8 +23,12 @@ export class ModelWorkerClient {
   #nextId = 1;
   #dead: Error | undefined;
 
-  constructor() {
-    this.#worker = new Worker(new URL('./model-worker.js', import.meta.url));
+  /** @param entry the worker's script */
+  constructor(
+    entry: URL = new URL('./model-worker.js', import.meta.url),
+    resourceLimits?: ResourceLimits,
+  ) {
+    this.#worker = new Worker(entry, { resourceLimits });
     this.#worker.on('message', (message: ResponseMessage) => this.#settle(message));
     this.#worker.on('error', (error) => this.#die(workerError(error)));
     this.#exited = new Promise((resolve) => {
@@ -35,11 +39,6 @@ export class ModelWorkerClient {
     });
     // An open model must not keep a finished program alive; a request does.
     this.#worker.unref();
-  }
-
-  /** Requests under way. */
-  get load(): number {
-    return this.#pending.size;
   }
 
   request<Name extends RequestName>(

@@ -28,8 +28,8 @@ export interface OrtLanguageModelOptions {
   scoreProblem: string | undefined;
 }
 
-/** Tokens per batch. Measured (`bench/build/ort-throughput.ts`): more gain nothing, and less balances the workers better. */
-const BATCH_TOKENS = 2048;
+/** Tokens per batch. Measured (`bench/ort-throughput.js`): larger batches leave the caches and cost more per token. */
+const BATCH_TOKENS = 512;
 /** Logits of one scored batch inside onnxruntime, in bytes. */
 const SCORE_LOGITS_BYTES = 256 * 2 ** 20;
 /** Batches handed to a worker at once: one runs while the next waits in its mailbox. */
@@ -40,12 +40,15 @@ export class OrtLanguageModel implements LanguageModel {
   readonly tokenizer: Tokenizer;
   readonly #options: OrtLanguageModelOptions;
   readonly #workers: Promise<ModelWorkerClient>[] = [];
+  /** Batches under way, by worker. */
+  readonly #load: number[];
   readonly #tokenizerThread: TokenizerThread;
   #decodeWorker: Promise<ModelWorkerClient> | undefined;
   #closed = false;
 
   constructor(options: OrtLanguageModelOptions) {
     this.#options = options;
+    this.#load = new Array(options.workers).fill(0);
     this.info = options.info;
     this.tokenizer = options.tokenizer;
     this.#tokenizerThread = new TokenizerThread(options.info.folder);
@@ -88,17 +91,17 @@ export class OrtLanguageModel implements LanguageModel {
     const results: Result[] = [];
     let next = 0;
     let failed = false;
-    const serve = async (index: number): Promise<void> => {
+    const serve = async (): Promise<void> => {
       while (next < batches.length && !failed) {
         if (signal?.aborted) throw new KnnLMError('ABORTED', 'Reading was stopped.');
         const batch = batches[next++]!;
-        const parts = await run(await this.#worker(index), batch);
+        const parts = await this.#onFreestWorker((worker) => run(worker, batch));
         for (let i = 0; i < batch.length; i++) results[batch[i]!] = parts[i]!;
       }
     };
     const lanes = Math.min(this.#options.workers * IN_FLIGHT, batches.length);
-    const serving = Array.from({ length: lanes }, (_, i) =>
-      serve(i % this.#options.workers).catch((error) => {
+    const serving = Array.from({ length: lanes }, () =>
+      serve().catch((error) => {
         failed = true;
         throw error;
       }),
@@ -123,9 +126,21 @@ export class OrtLanguageModel implements LanguageModel {
     return new WorkerDecoder(worker, id, this.info);
   }
 
-  #worker(index: number): Promise<ModelWorkerClient> {
+  /** Runs on the worker with the least to do, whichever call gave it the rest: callers with one batch each share the pool too. */
+  async #onFreestWorker<Result>(
+    run: (worker: ModelWorkerClient) => Promise<Result>,
+  ): Promise<Result> {
     if (this.#closed) throw closedError();
-    return (this.#workers[index] ??= openWorker(this.#options.plan));
+    let index = 0;
+    for (let i = 1; i < this.#load.length; i++) {
+      if (this.#load[i]! < this.#load[index]!) index = i;
+    }
+    this.#load[index]!++;
+    try {
+      return await run(await (this.#workers[index] ??= openWorker(this.#options.plan)));
+    } finally {
+      this.#load[index]!--;
+    }
   }
 
   #checkWindows(windows: readonly Int32Array[]): void {

@@ -25,6 +25,7 @@ export interface TokenizerJson {
     vocab: Record<string, number> | [string, number][];
     unk_id?: number | null;
     byte_fallback?: boolean;
+    ignore_merges?: boolean;
     end_of_word_suffix?: string | null;
     continuing_subword_prefix?: string | null;
   };

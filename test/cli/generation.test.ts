@@ -154,7 +154,7 @@ describe('a generation on a terminal', () => {
 
   it('marks the end of a span behind the word and lists the sources', () => {
     expect(printed(tokens)).toBe(
-      "  The dose isn't¹ high\n\n" +
+      "  The dose isn't¹ high…\n\n" +
         '  ¹ doc 0 at 4 · 2 tokens\n    before [dose is] after…\n\n' +
         '  6 tokens: 2 more probable through the memory, 1 at least twice · k 8, λ 0.5, T 1 · 1.5 s\n',
     );

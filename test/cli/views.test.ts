@@ -168,8 +168,11 @@ it('info shows what a store holds and where its bytes are', () => {
   index      flat
   settings   k 1024, λ 0.25, T 1 (the paper's defaults)
   size       100 kB, 1000 bytes an entry
-    keys        75.0 kB  75.0% ━━━━━━━━━━━━━━━━━━
-    values      25.0 kB  25.0% ━━━━━━`);
+    keys        70.0 kB  70.0% ━━━━━━━━━━━━━━━━━
+    values      25.0 kB  25.0% ━━━━━━
+    documents    3.0 kB   3.0% ━
+    checksums    1.5 kB   1.5% ━
+    manifest      500 B   0.5% ━`);
 });
 
 it('the demo quotes a path that a shell would split', () => {

@@ -158,6 +158,10 @@ describe('a datastore', () => {
     const writer = await DatastoreWriter.open(path, header(), { mode: 'add' });
     await writer.finish(null);
     expect(contents(path)).toEqual(before);
+    const stopped = await DatastoreWriter.open(path, header(), { mode: 'add' });
+    await stopped.beginDocument(fakeDocument('d', 4));
+    await stopped.abort();
+    expect(contents(path)).toEqual(before);
   });
 });
 

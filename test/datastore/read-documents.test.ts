@@ -1,4 +1,4 @@
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
@@ -218,6 +218,20 @@ describe('reading documents', () => {
       /a\.txt is longer/,
     );
   });
+
+  // The superuser may list everything.
+  it.skipIf(process.getuid?.() === 0)(
+    'refuses a folder of which a part cannot be listed',
+    async () => {
+      const folder = corpus({ 'a.txt': 'a', 'closed/b.txt': 'b' });
+      chmodSync(join(folder, 'closed'), 0o000);
+      try {
+        await expect(readAll(folder)).rejects.toThrow(/Cannot list .*closed.*: permission denied/);
+      } finally {
+        chmodSync(join(folder, 'closed'), 0o755);
+      }
+    },
+  );
 
   it('survives a folder that links to itself', async () => {
     const folder = corpus({ 'x/a.txt': 'a' });

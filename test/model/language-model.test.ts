@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { KnnLMError } from '../../dist/errors.js';
 import { loadModel } from '../../dist/model/load-model.js';
+import { ModelWorkerClient } from '../../dist/model/model-worker-client.js';
 import type { KeyName, LanguageModel, ModelDtype } from '../../src/model/language-model.ts';
 
 const stories = fileURLToPath(new URL('../fixtures/models/stories260K', import.meta.url));
@@ -184,12 +185,14 @@ describe('the six keys', () => {
     },
   );
 
-  it('can be replaced by any tensor of the graph', async () => {
-    const keyTensor = '/model/layers.1/post_attention_layernorm/Mul_1_output_0';
+  it.each([
+    ['/model/layers.1/post_attention_layernorm/Mul_1_output_0', 64],
+    ['/model/layers.4/mlp/Mul_output_0', 172],
+  ])('can be replaced by the tensor %s', async (keyTensor, keyDim) => {
     const model = await loadModel(stories, { keyTensor });
-    expect(model.info).toMatchObject({ key: undefined, keyTensor, keyDim: 64 });
+    expect(model.info).toMatchObject({ key: undefined, keyTensor, keyDim });
     const [keys] = await model.keys([Int32Array.of(1, 2, 3)]);
-    expect(keys!.length).toBe(3 * 64);
+    expect(keys!.length).toBe(3 * keyDim);
     await model.close();
   });
 });
@@ -224,6 +227,37 @@ describe('reduced precision', () => {
       await model.close();
     },
   );
+});
+
+describe('a worker that dies', () => {
+  const entry = (script: string) => new URL(`data:text/javascript,${encodeURIComponent(script)}`);
+  const onMessage = (script: string) =>
+    entry(
+      `import { parentPort } from 'node:worker_threads'; parentPort.on('message', () => { ${script} });`,
+    );
+
+  it.each([
+    ['an exit', 'process.exit(3)', /ended unexpectedly with exit code 3/],
+    ['an exception', 'throw new Error("broken inside")', /broken inside/],
+  ])('by %s fails its requests at once, and those that follow', async (_how, script, message) => {
+    const worker = new ModelWorkerClient(onMessage(script));
+    const requests = [worker.request('startDecoding', undefined), worker.request('reset', 1)];
+    for (const request of requests) await expect(request).rejects.toThrow(message);
+    await expect(worker.request('reset', 1)).rejects.toThrow(message);
+    await worker.close();
+  });
+
+  it('for want of memory says what to do', async () => {
+    const worker = new ModelWorkerClient(
+      onMessage('const hoard = []; for (;;) hoard.push(new Array(1e5).fill({ ...hoard }));'),
+      { maxOldGenerationSizeMb: 16 },
+    );
+    await expect(worker.request('startDecoding', undefined)).rejects.toMatchObject({
+      code: 'IO',
+      message: expect.stringMatching(/ran out of memory. Use fewer workers/),
+    });
+    await worker.close();
+  });
 });
 
 describe('ending', () => {

@@ -130,6 +130,8 @@ export async function show(parts: {
   stream: AsyncGenerator<GeneratedToken, Generation>;
   options: { sources?: boolean; stream?: boolean };
   screen: Screen;
+  /** Default: on a terminal, where the prompt can be told from the text. */
+  showPrompt?: boolean;
 }): Promise<Generation> {
   const { stream, options, screen } = parts;
   const start = performance.now();
@@ -140,7 +142,7 @@ export async function show(parts: {
     columns: screen.isTerminal ? screen.columns : Number.POSITIVE_INFINITY,
     sources: options.sources ?? screen.isTerminal,
   });
-  if (screen.isTerminal) printer.prompt(parts.prompt);
+  if (!screen.isJson && (parts.showPrompt ?? screen.isTerminal)) printer.prompt(parts.prompt);
   let step = await stream.next();
   for (; !step.done; step = await stream.next()) {
     if (!screen.isJson) printer.token(step.value);

@@ -9,7 +9,7 @@ export function nextSteps(store: string, colors: Colors): string {
       `knnlm search ${path} "Proton-pump inhibitors are used to treat"`,
       'who votes for the next word',
     ],
-    [`knnlm generate ${path} "Antacids are" --lambda 0`, 'the model alone, for comparison'],
+    [`knnlm generate ${path} "Osmotic diuretics are" --knn-temperature 2`, 'another sentence'],
     [`knnlm info ${path}`, 'what the store holds'],
     ['knnlm build your-documents/ --out yours.knn', 'a memory of your own'],
   ] as const;

@@ -13,7 +13,7 @@ import { bracket, cutPassage } from './search.ts';
 
 const MOST_COLUMNS = 88;
 /** Lines of text shown of a source. */
-const PASSAGE_LINES = 2;
+const PASSAGE_LINES = 3;
 /** Sources shown with their text. */
 const MOST_SOURCES = 5;
 
@@ -69,6 +69,9 @@ export class GenerationPrinter {
   end(generation: Generation, seconds: number): void {
     if (this.#open) this.#pending.push(this.#open.number);
     this.#mark();
+    const { finishReason } = generation;
+    if (Number.isFinite(this.#options.columns) && finishReason === 'length')
+      this.#wrapper.push('…', this.#options.colors.dim);
     this.#wrapper.end();
     if (!this.#options.sources) return;
     this.#options.write('\n');
@@ -82,7 +85,7 @@ export class GenerationPrinter {
   #mark(): void {
     if (this.#pending.length === 0) return;
     const numbers = [...new Set(this.#pending)].map(superscript);
-    this.#wrapper.push(numbers.join('⁺'), this.#options.colors.cyan);
+    this.#wrapper.push(numbers.join(','), this.#options.colors.cyan);
     this.#pending = [];
   }
 

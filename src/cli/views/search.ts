@@ -6,6 +6,8 @@ import { oneLine, pad, truncate, width } from '../text.ts';
 
 /** Columns of text around a neighbor's target; wider lines are hard to scan. */
 const MOST_COLUMNS = 110;
+/** Share of a passage that its target may take; what is around it needs the rest. */
+const MOST_TARGET = 0.75;
 
 export function searchText(result: SearchResult, colors: Colors, columns: number): string {
   const room = Math.min(columns, MOST_COLUMNS);
@@ -62,7 +64,7 @@ export type Passage = Pick<Neighbor, 'before' | 'target' | 'after'>;
 export function cutPassage(passage: Passage, columns: number): Passage {
   const before = flat(fromWordStart(passage.before)).trimStart();
   const after = flat(passage.after).trimEnd();
-  const target = truncate(flat(passage.target), Math.max(8, columns >> 1));
+  const target = truncate(flat(passage.target), Math.max(8, Math.floor(columns * MOST_TARGET)));
   const rest = Math.max(2, columns - width(target));
   // Of the rest two fifths go to what follows, more where little precedes.
   const right = truncate(

@@ -5,9 +5,10 @@
  * Ids: relative to the folder or to the glob's fixed part; a file named explicitly keeps its path as typed. Always with
  * forward slashes, so a store built on Windows has the same ids.
  */
+import { type Dirent, readdir } from 'node:fs';
 import { isAbsolute, join, normalize, sep } from 'node:path';
 import { glob, isDynamicPattern } from 'tinyglobby';
-import { KnnLMError } from '../../errors.ts';
+import { ioError, KnnLMError } from '../../errors.ts';
 import { pathKind, realPath } from '../files.ts';
 import type { Skip } from './source-types.ts';
 
@@ -97,7 +98,7 @@ async function matchingFiles(
   pattern: string,
   onSkip: (skip: Skip) => void,
 ): Promise<InputFile[]> {
-  const names = await glob(pattern, { cwd: folder, expandDirectories: false });
+  const names = await matchingNames(folder, pattern);
   const files: InputFile[] = [];
   for (const name of names.sort((a, b) => (a < b ? -1 : 1))) {
     const path = join(folder, name);
@@ -107,6 +108,25 @@ async function matchingFiles(
   }
   return files;
 }
+
+/** Errors: `IO` for a subfolder that cannot be listed, which the library would pass over in silence. */
+async function matchingNames(folder: string, pattern: string): Promise<string[]> {
+  let failed: { path: string; cause: unknown } | undefined;
+  const list = ((path: string, options: { withFileTypes: true }, done: ListDone) =>
+    readdir(path, options, (cause, entries) => {
+      if (cause) failed ??= { path, cause };
+      done(cause, entries);
+    })) as typeof readdir;
+  const names = await glob(pattern, {
+    cwd: folder,
+    expandDirectories: false,
+    fs: { readdir: list },
+  });
+  if (failed) throw ioError('list', failed.path, failed.cause);
+  return names;
+}
+
+type ListDone = (error: NodeJS.ErrnoException | null, entries: Dirent[]) => void;
 
 function formatOf(path: string): { format: SourceFormat; gzip: boolean } | undefined {
   const [, extension, gz] = /\.([a-z]+)(\.gz)?$/i.exec(path) ?? [];

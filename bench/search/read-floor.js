@@ -1,0 +1,41 @@
+// How fast all threads together can read a block of memory: the floor under any scan of it. The bytes are read by the same
+// kind of code as the scan (128-bit WebAssembly loads), over and over, so caches help it as much as they help the scan.
+import { readFileSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
+
+const script = `
+const { parentPort, workerData } = require('node:worker_threads');
+const { module, memory, address, bytes } = workerData;
+const { readAll } = new WebAssembly.Instance(module, { env: { memory, abort() {} } }).exports;
+parentPort.on('message', (passes) => {
+  const start = performance.now();
+  for (let i = 0; i < passes; i++) readAll(address, bytes);
+  parentPort.postMessage((performance.now() - start) / passes);
+});`;
+
+/**
+ * @param {number} bytes read once per pass, by all threads together
+ * @param {number} threads
+ * @returns {Promise<{ measure: () => Promise<number>, close: () => Promise<unknown> }>} measure gives milliseconds per pass
+ */
+export async function readFloor(bytes, threads) {
+  const wasm = new URL('../../dist/indexes/kernels/scan.wasm', import.meta.url);
+  const module = await WebAssembly.compile(readFileSync(wasm));
+  const pages = Math.ceil(bytes / 65536) + 1;
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  new Uint8Array(memory.buffer).fill(1);
+  const share = Math.floor(bytes / threads / 64) * 64;
+  const workers = Array.from({ length: threads }, (_, t) => {
+    const workerData = { module, memory, address: 65536 + t * share, bytes: share };
+    return new Worker(script, { eval: true, workerData });
+  });
+  const once = (worker) =>
+    new Promise((resolve) => {
+      worker.once('message', resolve);
+      worker.postMessage(20);
+    });
+  return {
+    measure: async () => Math.max(...(await Promise.all(workers.map(once)))),
+    close: () => Promise.all(workers.map((worker) => worker.terminate())),
+  };
+}
