@@ -8,12 +8,13 @@ import { generateCommand } from './commands/generate.ts';
 import { infoCommand } from './commands/info.ts';
 import { modelCommand } from './commands/model.ts';
 import { searchCommand } from './commands/search.ts';
+import { tuneCommand } from './commands/tune.ts';
 
 /** Under these headings, in this order, `knnlm --help` lists them. */
 const COMMANDS: readonly (readonly [heading: string, commands: readonly (() => Command)[]])[] = [
   ['Start here:', [demoCommand]],
   ['A store of documents:', [buildCommand, infoCommand]],
-  ['Using a store:', [generateCommand, searchCommand, evalCommand]],
+  ['Using a store:', [generateCommand, searchCommand, evalCommand, tuneCommand]],
   ['Models:', [modelCommand]],
 ];
 
