@@ -26,7 +26,10 @@ function sumLanes(a: v128, b: v128, c: v128, d: v128): v128 {
   return i32x4.add(i64x2.shuffle(ab, cd, 0, 2), i64x2.shuffle(ab, cd, 1, 3));
 }
 
-/** Dot products of the four rows at `row`, `width` bytes apart, with the code's offset of 128 taken out. */
+/**
+ * Dot products of the four rows at `row`, `width` bytes apart, with the code's offset of 128 taken out. Two rows at a time:
+ * four streams defeat the processor's prefetcher (20 ns per key of 256 from memory, against 9; 7 from cache, both).
+ */
 // @ts-ignore: decorator
 @inline
 function fourDots(row: usize, width: usize, query: usize, correction: v128): v128 {
@@ -42,6 +45,10 @@ function fourDots(row: usize, width: usize, query: usize, correction: v128): v12
     const q1 = v128.load(query + (j << 1), 16);
     a = step(a, v128.load(row + j), q0, q1);
     b = step(b, v128.load(row1 + j), q0, q1);
+  }
+  for (let j: usize = 0; j < width; j += 16) {
+    const q0 = v128.load(query + (j << 1));
+    const q1 = v128.load(query + (j << 1), 16);
     c = step(c, v128.load(row2 + j), q0, q1);
     d = step(d, v128.load(row3 + j), q0, q1);
   }

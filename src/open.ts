@@ -10,9 +10,11 @@ import { KnnLMError } from './errors.ts';
 import { openIndex } from './indexes/open-index.ts';
 import { buildEntries } from './knnlm/build.ts';
 import { checkDisk, planBuild } from './knnlm/estimate.ts';
+import { usedSettings } from './knnlm/gate.ts';
 import { checkSettings, DEFAULT_SETTINGS } from './knnlm/interpolate.ts';
 import { KnnLM } from './knnlm/knnlm.ts';
 import { Retriever } from './knnlm/retriever.ts';
+import { selfTune } from './knnlm/self-tune.ts';
 import { describeStore, type StoreInfo } from './knnlm/store-info.ts';
 import type { BuildRequest, BuildResult } from './knnlm/types.ts';
 import { defaultWindowPlan } from './knnlm/windows.ts';
@@ -139,11 +141,18 @@ export async function buildDatastore(
       },
     );
     const seconds = (performance.now() - started) / 1000;
-    const { documents, entries, bytes } = await datastoreInfo(request.out);
+    const tuningSeconds =
+      settings.source === 'default' && (request.selfTune ?? true)
+        ? await selfTuneStore(request.out, model, request)
+        : 0;
+    const info = await datastoreInfo(request.out);
+    const { documents, entries, bytes } = info;
     return {
       documents,
       entries,
       seconds,
+      tuningSeconds,
+      settings: usedSettings(info.settings),
       entriesPerSecond: counts.entries / seconds,
       bytes: bytes.total,
       skipped,
@@ -152,6 +161,25 @@ export async function buildDatastore(
   } finally {
     await model.close();
   }
+}
+
+/** @returns seconds it took */
+async function selfTuneStore(
+  store: string,
+  model: LanguageModel,
+  { onProgress, signal }: Pick<BuildRequest, 'onProgress' | 'signal'>,
+): Promise<number> {
+  const started = performance.now();
+  const datastore = await Datastore.open(store);
+  const index = await openIndex({ sources: datastore.keySources(), dim: datastore.keyDim });
+  try {
+    const retriever = new Retriever(datastore, index);
+    const record = await selfTune({ datastore, model, retriever }, { onProgress, signal });
+    if (record) await datastore.updateSettings(record);
+  } finally {
+    await Promise.all([index.close(), datastore.close()]);
+  }
+  return (performance.now() - started) / 1000;
 }
 
 function headerFor(

@@ -1,5 +1,5 @@
 /** Fills the chunks of an index: statistics of a sample, then codes, then the sample that searches guess from. */
-import { type Chunk, gatherSample } from './chunk.ts';
+import type { Chunk } from './chunk.ts';
 import type { CodeSpace } from './query-code.ts';
 import type { Encoded, EncodeTask, Statistics } from './search-task.ts';
 import type { WorkerPool } from './worker-pool.ts';
@@ -66,6 +66,6 @@ export async function buildCodes(
     space.meanScale += part.scaleSum / rows;
   }
   signal?.throwIfAborted();
-  for (const chunk of chunks) gatherSample(chunk);
+  await Promise.all(chunks.map((_, chunk) => pool.run({ kind: 'sample', chunk })));
   await pool.broadcast({ kind: 'ready', space });
 }

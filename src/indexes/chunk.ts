@@ -169,15 +169,3 @@ function sampleOf({ rows, sampleRows }: ChunkLayout): Uint32Array {
     return Math.floor((i + jitter) * stride);
   });
 }
-
-/** Copies the sampled rows' codes side by side. */
-export function gatherSample({ memory, layout, sample }: Chunk): void {
-  const bytes = new Uint8Array(memory.buffer);
-  const floats = new Float32Array(memory.buffer);
-  for (const [i, row] of sample.entries()) {
-    const code = layout.codes + row * layout.padded;
-    bytes.copyWithin(layout.sampleCodes + i * layout.padded, code, code + layout.padded);
-    floats[layout.sampleScales / 4 + i] = floats[layout.scales / 4 + row]!;
-    floats[layout.sampleBiases / 4 + i] = floats[layout.biases / 4 + row]!;
-  }
-}

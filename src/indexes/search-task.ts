@@ -43,6 +43,12 @@ export interface Encoded {
   scaleSum: number;
 }
 
+/** Gathers the codes of a chunk's sample, once all rows are coded. */
+export interface SampleTask {
+  kind: 'sample';
+  chunk: number;
+}
+
 /** Ends building: what search needs to know of all the codes. */
 export interface ReadyTask {
   kind: 'ready';
@@ -84,4 +90,4 @@ export interface PartialNeighbors {
   radii: Float64Array;
 }
 
-export type WorkerTask = StatisticsTask | EncodeTask | ReadyTask | SearchTask;
+export type WorkerTask = StatisticsTask | EncodeTask | SampleTask | ReadyTask | SearchTask;

@@ -99,6 +99,16 @@ function encode(view: ChunkView, { from, to, inverseUnit }: EncodeTask): Encoded
   return { worstError, longestCode: Math.sqrt(longest), scaleSum };
 }
 
+/** Copies the sampled rows' codes side by side. */
+function gatherSample({ layout, sample, u8, f32 }: ChunkView): void {
+  for (const [i, row] of sample.entries()) {
+    const code = layout.codes + row * layout.padded;
+    u8.copyWithin(layout.sampleCodes + i * layout.padded, code, code + layout.padded);
+    f32[layout.sampleScales / 4 + i] = f32[layout.scales / 4 + row]!;
+    f32[layout.sampleBiases / 4 + i] = f32[layout.biases / 4 + row]!;
+  }
+}
+
 async function search(view: ChunkView, task: SearchTask): Promise<PartialNeighbors> {
   const { k, queries, from, to } = task;
   const q = queries.length / dim;
@@ -135,6 +145,8 @@ async function perform(task: WorkerTask): Promise<unknown> {
       return statistics(views[task.chunk]!);
     case 'encode':
       return encode(views[task.chunk]!, task);
+    case 'sample':
+      return gatherSample(views[task.chunk]!);
     case 'ready': {
       space = task.space;
       const needsFiles = chunks.some(({ layout }) => layout.keys === 0);

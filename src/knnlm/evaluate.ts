@@ -19,6 +19,8 @@ import { planWindows, type Window, type WindowPlan } from './windows.ts';
 
 /** Positions handed to the model at once: enough to batch, little enough to show progress. */
 const POSITIONS_AT_ONCE = 8192;
+/** Queries searched at once: their neighbors take 12 bytes each, 25 MB for k = 1,024. */
+const QUERIES_AT_ONCE = 2048;
 
 /** One scored document, target by target. Shapes: T targets, d key width. */
 export interface ScoredDocument {
@@ -56,22 +58,26 @@ export async function scoreDocument(
   const mixed = new Float64Array(wanted);
   const mixer = new TargetMixer(settings);
   const breather = new Breather();
+  const d = model.info.keyDim;
   for (const group of windowGroups(wanted, options)) {
     if (options.signal?.aborted) throw new KnnLMError('ABORTED', 'The evaluation was stopped.');
     const scored = await model.score(
       group.map((w) => inputs.subarray(w.start, w.start + w.length)),
       group.map((w) => targets.subarray(w.start, w.start + w.length)),
+      { signal: options.signal },
     );
+    const first = group[0]!.start + group[0]!.seen;
+    const end = group.at(-1)!.start + group.at(-1)!.length;
+    const queries = new Float32Array((end - first) * d);
     for (let g = 0; g < group.length; g++) {
-      const { start, length, seen } = group[g]!;
-      const first = start + seen;
-      const count = length - seen;
-      for (let i = 0; i < count; i++) lm[first + i] = scored[g]!.logProbs[seen + i]!;
-      const queries = scored[g]!.keys.subarray(seen * model.info.keyDim);
-      const wants = targets.subarray(first, first + count);
-      const out = mixed.subarray(first, first + count);
-      await mixTargets(lm.subarray(first, first + count), queries, wants, out);
-      options.onTargets?.(count);
+      const { start, seen } = group[g]!;
+      lm.set(scored[g]!.logProbs.subarray(seen), start + seen);
+      queries.set(scored[g]!.keys.subarray(seen * d), (start + seen - first) * d);
+    }
+    for (let from = first; from < end; from += QUERIES_AT_ONCE) {
+      const to = Math.min(end, from + QUERIES_AT_ONCE);
+      await mixTargets(from, to, queries.subarray((from - first) * d, (to - first) * d));
+      options.onTargets?.(to - from);
     }
   }
   const text =
@@ -85,23 +91,16 @@ export async function scoreDocument(
     mixture: mixed,
   };
 
-  async function mixTargets(
-    lmLogProbs: Float64Array,
-    queries: Float32Array,
-    wants: Int32Array,
-    out: Float64Array,
-  ): Promise<void> {
+  /** Fills mixture[from … to - 1]. @param queries (to - from, d) */
+  async function mixTargets(from: number, to: number, queries: Float32Array): Promise<void> {
     if (!mixer.needsNeighbors) {
-      out.set(lmLogProbs);
+      mixed.set(lm.subarray(from, to), from);
       return;
     }
-    const found = await retriever.retrieve(queries, {
-      k: settings.k,
-      exclude: options.exclude,
-      signal: options.signal,
-    });
-    for (let i = 0; i < wants.length; i++) {
-      out[i] = mixer.next(wants[i]!, lmLogProbs[i]!, neighborRow(found, i));
+    const { exclude, signal } = options;
+    const found = await retriever.retrieve(queries, { k: settings.k, exclude, signal });
+    for (let i = from; i < to; i++) {
+      mixed[i] = mixer.next(targets[i]!, lm[i]!, neighborRow(found, i - from));
       if ((i & 31) === 0) await breather.pause();
     }
   }

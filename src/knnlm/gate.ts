@@ -131,8 +131,8 @@ export interface Weighed {
 }
 
 /** What a result tells of the settings: not the gate's numbers, only that there was one. */
-export function usedSettings({ gate, ...settings }: ResolvedSettings): UsedSettings {
-  return { ...settings, ...(gate && { gate: true as const }) };
+export function usedSettings({ k, lambda, temperature, gate }: ResolvedSettings): UsedSettings {
+  return { k, lambda, temperature, ...(gate && { gate: true as const }) };
 }
 
 /** A gate ready for queries. */

@@ -26,6 +26,8 @@ export interface SettingsPoint {
 export interface SettingsSearch {
   /** Perplexity of the model alone. */
   lm: number;
+  /** See `distanceSpread`. */
+  spread: number;
   best: SettingsPoint;
   /** (number of k, number of T) each with its best λ: k ascending, T ascending. */
   cells: SettingsPoint[][];
@@ -48,7 +50,8 @@ export interface Surface {
 /** @param table at least one target */
 export function searchSettings(table: NeighborTable): SettingsSearch {
   const ks = kGrid(table.k);
-  const temperatures = temperatureGrid(distanceSpread(table));
+  const spread = distanceSpread(table);
+  const temperatures = temperatureGrid(spread);
   const gains = gainsOfGrid(table, ks, temperatures);
   const lmNll = -sum(table.lm);
   const perplexity = (gained: number, targets = table.targets): number =>
@@ -65,6 +68,7 @@ export function searchSettings(table: NeighborTable): SettingsSearch {
   const best = refine(table, chosen, cells[row]!);
   return {
     lm: perplexity(0),
+    spread,
     best,
     cells,
     logProbs: mixtureLogProbs(table, best),

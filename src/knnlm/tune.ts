@@ -119,11 +119,7 @@ export async function tune(
   const tuningSeconds = (performance.now() - searching) / 1000;
   const overlap = await textOverlap(texts, datastore);
   const [interval, ratio] = intervals(table, found);
-  const settings: RetrievalSettings = {
-    k: found.best.k,
-    lambda: found.best.lambda,
-    temperature: found.best.temperature,
-  };
+  const settings = settingsOf(found.best, k, table.k);
   const tuning: Tuning = {
     settings,
     perplexity: {
@@ -185,6 +181,12 @@ function intervals(table: NeighborTable, found: SettingsSearch): [number, number
     [...units.values()],
     [([, b, n]) => Math.exp(b! / n!), ([a, b, n]) => Math.exp((b! - a!) / n!)],
   );
+}
+
+/** Where all there is was best, the k asked for stays: the datastore may grow. */
+export function settingsOf(best: SettingsPoint, asked: number, most: number): RetrievalSettings {
+  const k = best.k === most ? asked : best.k;
+  return { k, lambda: best.lambda, temperature: best.temperature };
 }
 
 export function gateReport({ perplexity, crossValidated, constant }: TrainedGate) {

@@ -186,8 +186,10 @@ export interface BuildRequest {
   stride?: number;
   /** How keys are stored. Default fp16; fp32 reproduces reference numbers to 1e-4 and takes twice the space. */
   keyDtype?: 'fp16' | 'fp32';
-  /** Settings written to the store. Default: the paper's. */
+  /** Settings written to the store. Default: tuned on the store's own documents when the build is done. */
   settings?: Partial<RetrievalSettings>;
+  /** Without `settings`: whether to tune on the store's own documents; else the paper's hold. Default true. */
+  selfTune?: boolean;
   /** Time between acknowledgements, in milliseconds: about what a crash can cost. Default 5,000; 0 acknowledges every batch. */
   commitMs?: number;
   /** Told once before work begins. */
@@ -212,7 +214,11 @@ export interface BuildPlan {
 export interface BuildResult {
   documents: number;
   entries: number;
+  /** Until the entries were stored. */
   seconds: number;
+  /** Spent after that on tuning the settings; 0 when they were given. */
+  tuningSeconds: number;
+  settings: UsedSettings;
   entriesPerSecond: number;
   /** On disk, the whole store. */
   bytes: number;

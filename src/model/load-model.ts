@@ -83,7 +83,7 @@ const POOL_WEIGHT_BYTES = 2 ** 30;
 const ONE_THREAD_BYTES = 64 * 2 ** 20;
 
 /**
- * Two threads of one worker cost no more processor time per token than two workers (`bench/ort-throughput.js`), hold
+ * Two threads of one worker cost no more processor time per token than two workers (`bench/build/ort-throughput.js`), hold
  * the weights once, and fared better on a busy machine; more threads wait for one another ever more.
  */
 const THREADS_PER_WORKER = 2;

@@ -28,7 +28,7 @@ export interface OrtLanguageModelOptions {
   scoreProblem: string | undefined;
 }
 
-/** Tokens per batch. Measured (`bench/ort-throughput.js`): larger batches leave the caches and cost more per token. */
+/** Tokens per batch. Measured (`bench/build/ort-throughput.js`): larger batches leave the caches and cost more per token. */
 const BATCH_TOKENS = 512;
 /** Logits of one scored batch inside onnxruntime, in bytes. */
 const SCORE_LOGITS_BYTES = 256 * 2 ** 20;

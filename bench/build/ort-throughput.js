@@ -1,7 +1,7 @@
 /**
  * How much of onnxruntime's speed does `model.keys()` keep, and which settings are fastest?
  *
- *     node bench/ort-throughput.js [MODEL] [--length 512] [--rounds 5] [--windows 32] [--configs 2x1x1,1x2x1,…] [--ours 2x1,1x2]
+ *     node bench/build/ort-throughput.js [MODEL] [--length 512] [--rounds 5] [--windows 32] [--configs 2x1x1,1x2x1,…] [--ours 2x1,1x2]
  *
  * Raw onnxruntime runs the same truncated graph in bare worker threads, with tokens made up beforehand and results thrown
  * away; a config is workers x threads x batch. Then `model.keys()` reads the same number of windows, with its default settings
@@ -10,10 +10,10 @@
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
-import { loadModel } from '../dist/model/load-model.js';
-import { patchGraph } from '../dist/model/onnx/patch-graph.js';
-import { readGraph } from '../dist/model/onnx/read-graph.js';
-import { loadOnnxRuntime } from '../dist/onnxruntime.js';
+import { loadModel } from '../../dist/model/load-model.js';
+import { patchGraph } from '../../dist/model/onnx/patch-graph.js';
+import { readGraph } from '../../dist/model/onnx/read-graph.js';
+import { loadOnnxRuntime } from '../../dist/onnxruntime.js';
 
 if (isMainThread) await main();
 else await rawWorker(workerData);
