@@ -83,20 +83,16 @@ const POOL_WEIGHT_BYTES = 2 ** 30;
 const ONE_THREAD_BYTES = 64 * 2 ** 20;
 
 /**
- * Two threads of one worker cost no more processor time per token than two workers (`bench/build/ort-throughput.js`), hold
- * the weights once, and fared better on a busy machine; more threads wait for one another ever more.
+ * As many workers of one thread as there are cores: on two idle cores they read 12% more tokens a second than one worker of
+ * two threads, which wait for each other (`docs/results/build.md`). Models of gigabytes: few workers, the cores divided among them.
  */
-const THREADS_PER_WORKER = 2;
-
-/** Small models: many workers of two threads. Models of gigabytes: few, with the cores divided among them. */
 function poolSize(
   options: LoadModelOptions,
   weightBytes: number,
 ): { workers: number; threads: number; decodeThreads: number } {
   const cores = availableParallelism();
   const affordable = Math.floor(POOL_WEIGHT_BYTES / weightBytes);
-  const perWorker = options.threads ?? THREADS_PER_WORKER;
-  const useful = Math.floor(cores / perWorker);
+  const useful = Math.floor(cores / (options.threads ?? 1));
   const workers = options.workers ?? Math.max(1, Math.min(useful, affordable));
   const threads = options.threads ?? Math.max(1, Math.floor(cores / workers));
   const decodeThreads = options.threads ?? (weightBytes < ONE_THREAD_BYTES ? 1 : cores);
