@@ -1,4 +1,5 @@
 /** The values of a datastore, read into memory segment by segment on first use: 2 bytes an entry, or 4. */
+import { Breather } from '../math/breather.ts';
 import { truncatedFile } from './checksummed-file.ts';
 import { DataFile } from './files.ts';
 import type { Manifest } from './manifest.ts';
@@ -38,6 +39,7 @@ export class ValueTable {
     const out = new Uint32Array(ids.length);
     const last = this.#segments.length - 1;
     const needed = new Map<Segment, Values>();
+    const breather = new Breather();
     let segment: Segment | undefined;
     let values: Values | undefined;
     for (let i = 0; i < ids.length; i++) {
@@ -51,6 +53,7 @@ export class ValueTable {
         needed.set(segment, values);
       }
       out[i] = values[id - segment.start]!;
+      if ((i & 0xffff) === 0xffff) await breather.pause();
     }
     return out;
   }

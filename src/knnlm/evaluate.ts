@@ -19,8 +19,8 @@ import { planWindows, type Window, type WindowPlan } from './windows.ts';
 
 /** Positions handed to the model at once: enough to batch, little enough to show progress. */
 const POSITIONS_AT_ONCE = 8192;
-/** Queries searched at once: their neighbors take 12 bytes each, 25 MB for k = 1,024. */
-const QUERIES_AT_ONCE = 2048;
+/** Queries searched at once: their neighbors take 12 bytes each, 12 MB for k = 1,024. */
+const QUERIES_AT_ONCE = 1024;
 
 /** One scored document, target by target. Shapes: T targets, d key width. */
 export interface ScoredDocument {

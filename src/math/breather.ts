@@ -7,7 +7,7 @@ export class Breather {
   #since = performance.now();
 
   /** @param sliceMs longest uninterrupted work, in milliseconds. */
-  constructor(sliceMs = 8) {
+  constructor(sliceMs = 4) {
     this.#sliceMs = sliceMs;
   }
 
