@@ -62,11 +62,14 @@ export class GateFeatures {
    * @param groups (k) from `groupByValue`
    * @param count neighbors before the padding, 1 or more
    */
-  read(distances: Float32Array, groups: Uint16Array, count: number): void {
+  read(distances: ArrayLike<number>, groups: Uint16Array, count: number): void {
     const { temperatures, ranks } = this.shape;
     const hottest = temperatures.length - 1;
     const nearest = distances[0]!;
-    this.shares.fill(0);
+    // Groups are numbered in order of appearance, so the last new number tells how many there are.
+    let groupCount = 0;
+    for (let i = 0; i < count; i++) if (groups[i]! >= groupCount) groupCount = groups[i]! + 1;
+    for (let t = 0; t <= hottest; t++) this.shares.fill(0, t * this.#k, t * this.#k + groupCount);
     this.sums.fill(0);
     for (let i = 0; i < count; i++) {
       let weight = Math.exp((nearest - distances[i]!) / temperatures[hottest]!);
@@ -82,7 +85,7 @@ export class GateFeatures {
     for (let t = 0; t <= hottest; t++) {
       let most = 0;
       let entropy = 0;
-      for (let at = t * this.#k; at < t * this.#k + count; at++) {
+      for (let at = t * this.#k; at < t * this.#k + groupCount; at++) {
         const share = (this.shares[at]! /= this.sums[t]!);
         if (share > most) most = share;
         if (share > 0) entropy -= share * Math.log(share);
@@ -157,14 +160,17 @@ export class Gate {
     if (count === 0) return { lambda: 0, weights };
     const { temperatures } = this.#parameters;
     groupByValue(values, count, this.#groups);
-    this.#features.read(Float32Array.from(distances), this.#groups, count);
+    this.#features.read(distances, this.#groups, count);
     standardize(this.#features.features, this.#parameters);
     gateShares(this.#features.features, this.#parameters.weights, this.#shares);
     const lambda = 1 - this.#shares[0]!;
+    const hottest = temperatures.length - 1;
+    const factors = this.#features.sums.map((sum, t) => this.#shares[t + 1]! / lambda / sum);
     for (let i = 0; i < count; i++) {
-      for (let t = 0; t < temperatures.length; t++) {
-        const weight = Math.exp((distances[0]! - distances[i]!) / temperatures[t]!);
-        weights[i]! += (this.#shares[t + 1]! / lambda) * (weight / this.#features.sums[t]!);
+      let weight = Math.exp((distances[0]! - distances[i]!) / temperatures[hottest]!);
+      for (let t = hottest; t >= 0; t--) {
+        weights[i]! += factors[t]! * weight;
+        weight *= weight;
       }
     }
     return { lambda, weights };
