@@ -13,7 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { openKnnLM, readDocuments } from '../dist/index.js';
-import { buildEntriesFrom, round } from './shared.js';
+import { buildEntriesFrom, round } from './common.js';
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,

@@ -10,7 +10,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openKnnLM, readDocuments } from '../dist/index.js';
-import { buildEntriesFrom, percentile, round } from './shared.js';
+import { buildEntriesFrom, percentile, round } from './common.js';
 
 const [train, valid, megabytes = '1'] = process.argv.slice(2);
 if (!valid) throw new Error('usage: node bench/event-loop.js TRAIN VALID [MEGABYTES]');

@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { buildDatastore } from '../../dist/index.js';
-import { headOfDocuments, median, round } from '../shared.js';
+import { headOfDocuments, median, round } from '../common.js';
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
