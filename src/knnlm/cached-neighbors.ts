@@ -62,7 +62,7 @@ export class CachedNeighbors {
       targets: capacity,
       k,
       lm: new Float32Array(shared(4 * capacity)),
-      distances: new Float32Array(shared(4 * capacity * k)).fill(Number.POSITIVE_INFINITY),
+      distances: new Float32Array(shared(4 * capacity * k)),
       matches: new Uint8Array(shared(capacity * Math.ceil(k / 8))),
       groupsEvery,
       groups: new Uint16Array(shared(2 * k * Math.ceil(capacity / groupsEvery))),
@@ -87,6 +87,7 @@ export class CachedNeighbors {
     lm[at] = batch.lm[row]!;
     units[at] = batch.units[row]!;
     distances.set(batch.distances.subarray(from, from + kept), at * this.k);
+    distances.fill(Number.POSITIVE_INFINITY, at * this.k + kept, (at + 1) * this.k);
     for (let i = 0; i < kept; i++) {
       if (batch.values[from + i] !== target) continue;
       if (batch.distances[from + i] === Number.POSITIVE_INFINITY) continue;

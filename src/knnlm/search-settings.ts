@@ -4,6 +4,7 @@
  * T runs down a geometric grid of ratio √2, so a weight at T/2 is the square of the one at T: two exponentials per
  * neighbor serve the whole grid. k runs over prefixes, and each (k, T) has its best λ by Newton's method.
  */
+import { bootstrapIntervals } from '../math/bootstrap.ts';
 import { bestLambda, logGain } from './best-lambda.ts';
 import type { NeighborTable } from './cached-neighbors.ts';
 
@@ -31,8 +32,10 @@ export interface SettingsSearch {
   best: SettingsPoint;
   /** (number of k, number of T) each with its best λ: k ascending, T ascending. */
   cells: SettingsPoint[][];
-  /** (q) log p of the mixture under the best setting. */
-  logProbs: Float32Array;
+  /** 95% bootstrap interval of the best setting's perplexity, units resampled, */
+  interval: [number, number];
+  /** and of its ratio to that of the model alone. */
+  ratio: [number, number];
   /** Perplexity when λ and T are tuned on half of the units and measured on the other half, both ways. */
   crossValidated: number;
   /** Perplexity over λ and T at the best k. */
@@ -66,12 +69,14 @@ export function searchSettings(table: NeighborTable): SettingsSearch {
   const chosen = chooseCell(cells);
   const row = ks.indexOf(chosen.k);
   const best = refine(table, chosen, cells[row]!);
+  const [interval, ratio] = intervals(table, mixtureLogProbs(table, best));
   return {
     lm: perplexity(0),
     spread,
     best,
     cells,
-    logProbs: mixtureLogProbs(table, best),
+    interval: interval!,
+    ratio: ratio!,
     crossValidated: crossValidate(table, gains[row]!),
     surface: surfaceOf(gains[row]!, temperatures, perplexity),
   };
@@ -208,6 +213,22 @@ function mixtureLogProbs(
 ): Float32Array {
   const gains = gainsAt(table, k, temperature);
   return gains.map((gain, row) => table.lm[row]! + Math.log1p(lambda * gain));
+}
+
+/** Of the mixture's perplexity, and of its ratio to the model's. */
+function intervals(table: NeighborTable, logProbs: Float32Array): [number, number][] {
+  const units = new Map<number, number[]>();
+  for (let row = 0; row < table.targets; row++) {
+    const unit = units.get(table.units[row]!) ?? [0, 0, 0];
+    unit[0]! -= table.lm[row]!;
+    unit[1]! -= logProbs[row]!;
+    unit[2]!++;
+    units.set(table.units[row]!, unit);
+  }
+  return bootstrapIntervals(
+    [...units.values()],
+    [([, b, n]) => Math.exp(b! / n!), ([a, b, n]) => Math.exp((b! - a!) / n!)],
+  );
 }
 
 /** Two folds of alternate units: what tuning on one half is worth on text it has not seen. */

@@ -36,19 +36,33 @@ export async function textOverlap(
   text: readonly OverlapText[],
   datastore: Datastore,
 ): Promise<Overlap> {
-  const grams = text.map(({ windows }) => windows.flatMap((ids) => [...ngramHashes(ids)]));
-  const seen = await seenGrams(new Set(grams.flat()), datastore);
+  const wanted = new Set<number>();
+  const grams: number[][] = [];
+  const breather = new Breather();
+  for (const { windows } of text) {
+    const own: number[] = [];
+    grams.push(own);
+    for (const ids of windows) {
+      for (const gram of ngramHashes(ids)) {
+        own.push(gram);
+        wanted.add(gram);
+      }
+      await breather.pause();
+    }
+  }
+  const seen = await seenGrams(wanted, datastore);
   const hashes = new Set(Array.from(datastore.documents, ({ hash }) => hash));
   const overlap: Overlap = { ngramShare: 0, stored: [], copied: [] };
   let all = 0;
   let found = 0;
-  text.forEach(({ id, hash }, i) => {
+  for (const [i, { id, hash }] of text.entries()) {
     const hits = grams[i]!.filter((gram) => seen.has(gram)).length;
     all += grams[i]!.length;
     found += hits;
     if (hashes.has(hash)) overlap.stored.push(id);
     else if (hits > COPIED_SHARE * grams[i]!.length) overlap.copied.push(id);
-  });
+    await breather.pause();
+  }
   overlap.ngramShare = all === 0 ? 0 : found / all;
   return overlap;
 }

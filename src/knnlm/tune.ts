@@ -7,10 +7,8 @@ import type { Datastore } from '../datastore/datastore.ts';
 import { documentHash } from '../datastore/hash.ts';
 import type { RetrievalSettings, SettingsRecord, SourceDocument } from '../datastore/types.ts';
 import { KnnLMError } from '../errors.ts';
-import { bootstrapIntervals } from '../math/bootstrap.ts';
 import type { IdRange } from '../math/vectors.ts';
 import type { LanguageModel } from '../model/language-model.ts';
-import type { NeighborTable } from './cached-neighbors.ts';
 import { collectNeighbors } from './collect-neighbors.ts';
 import { DEFAULT_SETTINGS } from './interpolate.ts';
 import { readTokens } from './read-tokens.ts';
@@ -118,15 +116,15 @@ export async function tune(
   const { search: found, gate } = await runSettingsSearch(table, request.signal);
   const tuningSeconds = (performance.now() - searching) / 1000;
   const overlap = await textOverlap(texts, datastore);
-  const [interval, ratio] = intervals(table, found);
+  const { interval, ratio } = found;
   const settings = settingsOf(found.best, k, table.k);
   const tuning: Tuning = {
     settings,
     perplexity: {
       lm: found.lm,
       knnlm: found.best.perplexity,
-      interval: interval!,
-      ratio: ratio!,
+      interval,
+      ratio,
       crossValidated: found.crossValidated,
     },
     ...(gate && { gate: gateReport(gate) }),
@@ -135,7 +133,7 @@ export async function tune(
     tokensOfText: sample.targets,
     curves: curvesOf(found),
     overlap,
-    warnings: tuningWarnings({ found, overlap, ratio: ratio!, table, entries: datastore.entries }),
+    warnings: tuningWarnings({ found, overlap, ratio, table, entries: datastore.entries }),
     saved: request.save ?? true,
     seconds: 0,
     retrievalSeconds,
@@ -165,22 +163,6 @@ async function readText(
     onProgress?.({ done: sample.targets, unit: 'tokens', phase: 'reading' });
   }
   return texts;
-}
-
-/** Of the mixture's perplexity, and of its ratio to the model's. */
-function intervals(table: NeighborTable, found: SettingsSearch): [number, number][] {
-  const units = new Map<number, number[]>();
-  for (let row = 0; row < table.targets; row++) {
-    const unit = units.get(table.units[row]!) ?? [0, 0, 0];
-    unit[0]! -= table.lm[row]!;
-    unit[1]! -= found.logProbs[row]!;
-    unit[2]!++;
-    units.set(table.units[row]!, unit);
-  }
-  return bootstrapIntervals(
-    [...units.values()],
-    [([, b, n]) => Math.exp(b! / n!), ([a, b, n]) => Math.exp((b! - a!) / n!)],
-  );
 }
 
 /** Where all there is was best, the k asked for stays: the datastore may grow. */

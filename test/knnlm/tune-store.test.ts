@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -225,6 +225,16 @@ describe('the gate of a tuned store', () => {
     expect((await knnlm.evaluate(text, { k, lambda, temperature })).knnlm).toEqual(constant.knnlm);
     expect(gated.knnlm.perplexity).toBeLessThan(constant.knnlm.perplexity);
     expect(() => knnlm.settings({ gate: true, lambda: 0.9 })).toThrow(/leave out/);
+  });
+
+  it('is refused when its numbers do not fit together', async () => {
+    const copy = join(folder, 'damaged');
+    cpSync(store, copy, { recursive: true });
+    const path = join(copy, 'manifest.json');
+    const manifest = JSON.parse(readFileSync(path, 'utf8'));
+    manifest.settings.gate.means.pop();
+    writeFileSync(path, JSON.stringify(manifest));
+    await expect(Datastore.open(copy)).rejects.toMatchObject({ code: 'STORE_CORRUPT' });
   });
 
   it('does no harm on unrelated text, where the constant does', async () => {
