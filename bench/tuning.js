@@ -7,7 +7,7 @@
  * CORPORA holds NAME.train.jsonl.gz and NAME.valid.jsonl.gz. For each domain a store is built from the first documents of
  * train, up to so many megabytes, and tuned on itself by the build. The documents of valid are cut so that they give
  * about so many tokens in all, and dealt into two halves; settings are tuned on one half and measured on the other, both ways.
- * The unrelated text is read with the settings tuned last. JSON on the last line.
+ * The unrelated text, three documents, is read with the settings tuned last. JSON on the last line.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -33,13 +33,13 @@ const folder = options.out ?? mkdtempSync(join(tmpdir(), 'knnlm-tuning-'));
 const CHARACTERS_PER_TOKEN = 3.5;
 
 /** Documents of a split, cut to an equal length so that together they give about so many tokens. */
-async function heldOut(name, tokens) {
+async function heldOut(name, tokens, most = 40) {
   const documents = [];
   for await (const { id, text, source } of readDocuments([
     join(corpora, `${name}.valid.jsonl.gz`),
   ])) {
     documents.push({ id, text, source });
-    if (documents.length === 40) break;
+    if (documents.length === most) break;
   }
   const length = Math.ceil((tokens * CHARACTERS_PER_TOKEN) / documents.length);
   return documents.map((document) => ({ ...document, text: document.text.slice(0, length) }));
@@ -73,7 +73,7 @@ async function measure(domain) {
   const constant = together(tuned, 'knnlm');
   const against = (perplexity) => `${round((perplexity / constant - 1) * 100, 2)}%`;
   const gate = together(gated, 'knnlm');
-  const unrelated = await heldOut(options.unrelated, Number(options.tokens));
+  const unrelated = await heldOut(options.unrelated, Number(options.tokens), 3);
   const [far, farConstant] = [
     await knnlm.evaluate(unrelated),
     await knnlm.evaluate(unrelated, { gate: false }),
