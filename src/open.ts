@@ -23,6 +23,7 @@ import type {
   LanguageModel,
   LoadModelOptions,
   ModelDtype,
+  ModelInfo,
 } from './model/language-model.ts';
 import { loadModel } from './model/load-model.ts';
 
@@ -188,7 +189,7 @@ function headerFor(
 ): StoreHeader {
   return {
     model: {
-      name: portableName(info.name),
+      name: portableName(info),
       family: info.family,
       file: info.file,
       contextLength: info.contextLength,
@@ -203,7 +204,7 @@ function headerFor(
   };
 }
 
-/** A folder is stored as an absolute path, so that the store can be opened from anywhere. */
-function portableName(name: string): string {
-  return /^[./~]|[\\]/.test(name) ? resolve(name) : name;
+/** A folder is stored as an absolute path, so that the store can be opened from anywhere; a hub id or a bundled name as it is. */
+function portableName({ name, folder }: ModelInfo): string {
+  return resolve(name) === resolve(folder) ? resolve(folder) : name;
 }
