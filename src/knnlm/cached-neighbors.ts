@@ -45,6 +45,9 @@ export interface NeighborBatch {
   values: Uint32Array;
 }
 
+/** Groups are numbered in 16 bits. */
+export const MOST_NEIGHBORS = 65_536;
+
 export class CachedNeighbors {
   readonly k: number;
   readonly capacity: number;
@@ -55,7 +58,7 @@ export class CachedNeighbors {
   constructor(capacity: number, k: number) {
     this.capacity = capacity;
     this.k = k;
-    if (k > 65_536) throw new Error('Groups of neighbors are numbered in 16 bits.');
+    if (k > MOST_NEIGHBORS) throw new Error('Groups of neighbors are numbered in 16 bits.');
     const shared = (bytes: number): SharedArrayBuffer => new SharedArrayBuffer(bytes);
     const groupsEvery = Math.max(1, Math.ceil(capacity / GROUPED_TARGETS));
     this.#table = {

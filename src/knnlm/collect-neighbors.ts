@@ -31,7 +31,7 @@ export async function collectNeighbors(
 ): Promise<CachedNeighbors> {
   const total = windows.reduce((sum, { positions }) => sum + positions.length, 0);
   const k = Math.max(1, Math.min(options.k, retriever.index.size));
-  const cache = new CachedNeighbors(total, k);
+  const cache = openCache(total, k);
   let group = score(0);
   for (let at = 0; at < windows.length; ) {
     const scored = await group.scored;
@@ -80,6 +80,21 @@ export async function collectNeighbors(
       cache.append(rows, row);
       if ((row & 31) === 0) await breather.pause();
     }
+  }
+}
+
+/** Errors: `INVALID_ARGUMENT` when there is not so much memory. */
+function openCache(targets: number, k: number): CachedNeighbors {
+  try {
+    return new CachedNeighbors(targets, k);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    const gigabytes = ((targets * k * 4.2) / 1e9).toFixed(1);
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      `${targets} tokens with ${k} neighbors each take ${gigabytes} GB of memory, more than there is. Use fewer tokens or a smaller k.`,
+      { cause: error },
+    );
   }
 }
 

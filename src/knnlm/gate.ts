@@ -5,8 +5,8 @@
  *
  * The features φ are what retrieval gives anyway: distances at several ranks and, at each temperature, the largest
  * probability and the entropy of p_kNN (where the neighbors agree they are right more often). It is a multinomial
- * logistic regression of some hundred numbers, fitted by `train-gate.ts`. λ by bins of the nearest distance (Drozdov et
- * al. 2022, "You can't pick your neighbors, or can you?") is the special case of one feature and one temperature.
+ * logistic regression of some hundred numbers, fitted by `train-gate.ts`. Drozdov et al. (2022, "You can't pick your
+ * neighbors, or can you?") chose λ by bins of the nearest distance alone, one of these features.
  */
 import type { GateParameters } from '../datastore/types.ts';
 import type { NeighborRow } from './interpolate.ts';

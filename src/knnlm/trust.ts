@@ -4,8 +4,8 @@
  * Neighbors that look near can be wrong throughout when a text has nothing to do with the store, and no single query
  * shows it. So the mixture and the model alone are two experts whose weights follow Bayes' rule after every target (with
  * a small share of forgetting, "fixed share", Herbster & Warmuth 1998). Every probability is given before its target is
- * seen, and it is a proper distribution. A text on which the store is useless costs about log 1 / (1 - PRIOR) = 1.6 nats
- * in all, however long it is; one on which it helps, log 1 / PRIOR = 0.2.
+ * seen, and it is a proper distribution. A text on which the store is useless costs log 1 / (1 - PRIOR) = 1.6 nats in
+ * all and FORGETTING · PRIOR = 0.0008 per target at most; one on which it helps, log 1 / PRIOR = 0.2 and 0.0002.
  */
 import { logAddExp } from '../math/log-space.ts';
 

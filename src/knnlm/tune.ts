@@ -9,6 +9,7 @@ import type { RetrievalSettings, SettingsRecord, SourceDocument } from '../datas
 import { KnnLMError } from '../errors.ts';
 import type { IdRange } from '../math/vectors.ts';
 import type { LanguageModel } from '../model/language-model.ts';
+import { MOST_NEIGHBORS } from './cached-neighbors.ts';
 import { collectNeighbors } from './collect-neighbors.ts';
 import { DEFAULT_SETTINGS } from './interpolate.ts';
 import { readTokens } from './read-tokens.ts';
@@ -95,6 +96,9 @@ export async function tune(
   const started = performance.now();
   const { datastore, retriever } = parts;
   const k = atLeastOne('k', request.k ?? DEFAULT_SETTINGS.k);
+  if (k > MOST_NEIGHBORS) {
+    throw new KnnLMError('INVALID_ARGUMENT', `k must be at most ${MOST_NEIGHBORS} here, not ${k}.`);
+  }
   const most = atLeastOne('The number of tokens', request.maxTokens ?? MAX_TOKENS);
   const sample = new TuningWindows(datastore.header, most);
   const texts = await readText(documents, parts.model, sample, request);

@@ -9,7 +9,7 @@ export interface TuningWarning {
   message: string;
 }
 
-/** Fewer targets than this leave λ uncertain by more than 0.1 (measured on four domains). */
+/** With fewer targets the bootstrap interval is wide and the gate can hardly be fitted. */
 const ENOUGH_TOKENS = 1_000;
 /** Doubling k gained more than this share of perplexity at the largest k: more neighbors would help. */
 const GAIN_OF_DOUBLING = 5e-3;

@@ -206,6 +206,7 @@ describe('tune', () => {
   it('refuses no text, and stops when asked to', async () => {
     await expect(knnlm.tune([])).rejects.toMatchObject({ code: 'NO_DOCUMENTS' });
     await expect(knnlm.tune(heldOut, { k: 0 })).rejects.toThrow(/k must be .* not 0/);
+    await expect(knnlm.tune(heldOut, { k: 1e6 })).rejects.toThrow(/at most 65536 here/);
     const stop = new AbortController();
     const stopped = knnlm.tune(heldOut, {
       signal: stop.signal,
