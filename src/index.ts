@@ -9,7 +9,12 @@ export { type Removal, removeDocuments } from './datastore/remove-documents.ts';
 export type { DocumentSelection } from './datastore/select-documents.ts';
 export { estimateDocuments } from './datastore/sources/estimate-documents.ts';
 export { readDocuments } from './datastore/sources/read-documents.ts';
-export type { DocumentRecord, SettingsRecord, SourceDocument } from './datastore/types.ts';
+export type {
+  DocumentRecord,
+  GateParameters,
+  SettingsRecord,
+  SourceDocument,
+} from './datastore/types.ts';
 export { verifyDatastore } from './datastore/verify-datastore.ts';
 export { type ErrorCode, KnnLMError } from './errors.ts';
 export { openIndex } from './indexes/open-index.ts';
@@ -36,6 +41,8 @@ export {
   removeWithReceipt,
 } from './knnlm/removal-receipt.ts';
 export type { StoreInfo } from './knnlm/store-info.ts';
+export type { TuneRequest, Tuning } from './knnlm/tune.ts';
+export { tuningChart } from './knnlm/tuning-chart.ts';
 export type * from './knnlm/types.ts';
 export type { IdRange, KeyDtype, KeySource } from './math/vectors.ts';
 export { describeModel } from './model/describe-model.ts';

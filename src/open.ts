@@ -12,9 +12,11 @@ import { openIndex } from './indexes/open-index.ts';
 import { addEntries } from './knnlm/add.ts';
 import { buildEntries } from './knnlm/build.ts';
 import { checkDisk, planBuild } from './knnlm/estimate.ts';
+import { usedSettings } from './knnlm/gate.ts';
 import { indexFolder } from './knnlm/index-folder.ts';
 import { checkSettings, DEFAULT_SETTINGS } from './knnlm/interpolate.ts';
 import { KnnLM } from './knnlm/knnlm.ts';
+import { selfTuneStore } from './knnlm/self-tune-store.ts';
 import { type OpenStoreIndex, Snapshot } from './knnlm/snapshot.ts';
 import { headerFor } from './knnlm/store-header.ts';
 import { describeStore, type StoreInfo } from './knnlm/store-info.ts';
@@ -169,11 +171,18 @@ export async function buildDatastore(
       },
     );
     const seconds = (performance.now() - started) / 1000;
-    const { documents, entries, bytes } = await datastoreInfo(request.out);
+    const tuningSeconds =
+      settings.source === 'default' && (request.selfTune ?? true)
+        ? await selfTuneStore(request.out, model, request)
+        : 0;
+    const info = await datastoreInfo(request.out);
+    const { documents, entries, bytes } = info;
     return {
       documents,
       entries,
       seconds,
+      tuningSeconds,
+      settings: usedSettings(info.settings),
       entriesPerSecond: counts.entries / seconds,
       bytes: bytes.total,
       skipped,

@@ -57,8 +57,14 @@ export function measure(value: number): string {
   return value < 1000 ? value.toFixed(value < 10 ? 3 : 2) : count(value);
 }
 
-/** k 1024, λ 0.7, T 8 */
-export function settingsText(settings: { k: number; lambda: number; temperature: number }): string {
+/** k 1024, λ 0.7, T 8; with a gate λ and T are not used: k 1024, gate */
+export function settingsText(settings: {
+  k: number;
+  lambda: number;
+  temperature: number;
+  gate?: unknown;
+}): string {
   const short = (value: number) => String(Number(value.toPrecision(4)));
+  if (settings.gate) return `k ${settings.k}, gate`;
   return `k ${settings.k}, λ ${short(settings.lambda)}, T ${short(settings.temperature)}`;
 }

@@ -12,6 +12,7 @@ import { infoCommand } from './commands/info.ts';
 import { modelCommand } from './commands/model.ts';
 import { removeCommand } from './commands/remove.ts';
 import { searchCommand } from './commands/search.ts';
+import { tuneCommand } from './commands/tune.ts';
 import { updateCommand } from './commands/update.ts';
 import { verifyCommand } from './commands/verify.ts';
 
@@ -31,7 +32,7 @@ const COMMANDS: readonly (readonly [heading: string, commands: readonly (() => C
       verifyCommand,
     ],
   ],
-  ['Using a store:', [generateCommand, searchCommand, evalCommand]],
+  ['Using a store:', [generateCommand, searchCommand, evalCommand, tuneCommand]],
   ['Models:', [modelCommand]],
 ];
 

@@ -22,11 +22,30 @@ const partialDocument = z.strictObject({
   metadata: metadata.optional(),
 });
 
+const gate = z
+  .strictObject({
+    temperatures: z.array(z.number().positive()).min(1),
+    ranks: z.array(positive),
+    means: z.array(z.number()),
+    deviations: z.array(z.number().positive()),
+    weights: z.array(z.array(z.number())),
+  })
+  .refine(({ temperatures, ranks, means, deviations, weights }) => {
+    const features = ranks.length + 2 * temperatures.length;
+    return (
+      means.length === features &&
+      deviations.length === features &&
+      weights.length === temperatures.length + 1 &&
+      weights.every((row) => row.length === features + 1)
+    );
+  }, 'the sizes do not fit together');
+
 const settings = z.strictObject({
   k: positive,
   lambda: z.number().min(0).max(1),
   temperature: z.number().positive(),
-  source: z.enum(['default', 'given', 'tuned']),
+  source: z.enum(['default', 'given', 'self-tuned', 'tuned']),
+  gate: gate.optional(),
   evidence: metadata.optional(),
 });
 

@@ -250,8 +250,8 @@ const show = (value: unknown): string => JSON.stringify(value)?.slice(0, 60) ?? 
 /** Errors: `DISK_FULL`, `IO`. The manifest before stays whole then. */
 export async function writeManifest(store: string, manifest: Manifest): Promise<void> {
   // In one order of fields, whoever made the settings.
-  const { k, lambda, temperature, source, evidence } = manifest.settings ?? {};
-  const settings = manifest.settings && { k, lambda, temperature, source, evidence };
+  const { k, lambda, temperature, source, gate, evidence } = manifest.settings ?? {};
+  const settings = manifest.settings && { k, lambda, temperature, source, gate, evidence };
   const fields = JSON.stringify({ ...manifest, settings }, null, 2).slice(0, -'\n}'.length);
   const checksum = checksumOf(Buffer.from(fields));
   await replaceFile(manifestPath(store), `${fields},\n  "checksum": "${checksum}"\n}\n`);

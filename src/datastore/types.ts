@@ -34,10 +34,26 @@ export interface RetrievalSettings {
   temperature: number;
 }
 
+/** The numbers of a gate, which weighs the neighbors of each query (`knnlm/gate.ts`). Shapes: J temperatures, F features. */
+export interface GateParameters {
+  /** (J) ascending, each twice the one before, in units of squared distance. */
+  temperatures: number[];
+  /** Ranks, from 1, whose distances are features. */
+  ranks: number[];
+  /** (F) what is subtracted from a feature, */
+  means: number[];
+  /** (F) and what it is then divided by. */
+  deviations: number[];
+  /** (J + 1, F + 1) weights and a bias, last: the model's row first, then one per temperature. */
+  weights: number[][];
+}
+
 /** Where the settings come from, for whoever wants to trust them. */
 export interface SettingsRecord extends RetrievalSettings {
-  /** `default` (the paper's), `given` (by the user at build) or `tuned`. */
-  source: 'default' | 'given' | 'tuned';
+  /** `default` (the paper's), `given` (by the user at build), `self-tuned` (on the store's own documents, at build) or `tuned` (on held-out text). */
+  source: 'default' | 'given' | 'self-tuned' | 'tuned';
+  /** Takes the place of lambda and temperature, which hold where it is switched off. Made for this very k. */
+  gate?: GateParameters;
   /** What they were tuned on and what was measured. */
   evidence?: Record<string, unknown>;
 }

@@ -9,11 +9,12 @@ import { KnnLMError } from '../errors.ts';
 import { Breather } from '../math/breather.ts';
 import type { IdRange } from '../math/vectors.ts';
 import type { LanguageModel } from '../model/language-model.ts';
-import { interpolate, knnLogProbOf } from './interpolate.ts';
+import { usedSettings } from './gate.ts';
 import { readTokens } from './read-tokens.ts';
 import { neighborRow, type Retriever } from './retriever.ts';
 import { countWords, summarize } from './summarize.ts';
-import type { Evaluation, Progress, RetrievalSettings } from './types.ts';
+import { TargetMixer } from './target-mixer.ts';
+import type { Evaluation, Progress, ResolvedSettings } from './types.ts';
 import { planWindows, type Window, type WindowPlan } from './windows.ts';
 
 /** Positions handed to the model at once: enough to batch, little enough to show progress. */
@@ -35,7 +36,7 @@ export interface ScoredDocument {
 }
 
 export interface ScoreOptions extends WindowPlan {
-  settings: RetrievalSettings;
+  settings: ResolvedSettings;
   exclude?: readonly IdRange[];
   onTargets?: (count: number) => void;
   /** Targets still wanted; a document is cut there. */
@@ -55,6 +56,7 @@ export async function scoreDocument(
   const wanted = Math.min(targets.length, options.maxTokens ?? targets.length);
   const lm = new Float64Array(wanted);
   const mixed = new Float64Array(wanted);
+  const mixer = new TargetMixer(settings);
   const breather = new Breather();
   const d = model.info.keyDim;
   for (const group of windowGroups(wanted, options)) {
@@ -91,17 +93,14 @@ export async function scoreDocument(
 
   /** Fills mixture[from … to - 1]. @param queries (to - from, d) */
   async function mixTargets(from: number, to: number, queries: Float32Array): Promise<void> {
-    if (settings.lambda === 0) {
+    if (!mixer.needsNeighbors) {
       mixed.set(lm.subarray(from, to), from);
       return;
     }
     const { exclude, signal } = options;
     const found = await retriever.retrieve(queries, { k: settings.k, exclude, signal });
     for (let i = from; i < to; i++) {
-      const row = neighborRow(found, i - from);
-      const none = row.distances[0] === Number.POSITIVE_INFINITY;
-      const knn = none ? 0 : knnLogProbOf(targets[i]!, row, settings.temperature);
-      mixed[i] = none ? lm[i]! : interpolate(lm[i]!, knn, settings.lambda);
+      mixed[i] = mixer.next(targets[i]!, lm[i]!, neighborRow(found, i - from));
       if ((i & 31) === 0) await breather.pause();
     }
   }
@@ -153,7 +152,7 @@ export async function evaluate(
   if (tokens === 0) throw new KnnLMError('NO_DOCUMENTS', 'There is no text to evaluate.');
   return {
     ...summarize(scored),
-    settings: options.settings,
+    settings: usedSettings(options.settings),
     seconds: (performance.now() - started) / 1000,
     retrievalSeconds: (retriever.searchMs - searchedBefore) / 1000,
   };

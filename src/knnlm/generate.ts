@@ -3,18 +3,19 @@ import { KnnLMError } from '../errors.ts';
 import type { IdRange } from '../math/vectors.ts';
 import type { LanguageModel } from '../model/language-model.ts';
 import { citeEntries, type EntryHit } from './cite.ts';
-import { knnLogProbs, mixture, neighborWeights } from './interpolate.ts';
+import { Gate, usedSettings } from './gate.ts';
+import { mixture, neighborWeights, votesOf } from './interpolate.ts';
 import { SequenceReader } from './reader.ts';
 import { neighborRow, type Retrieved, type Retriever } from './retriever.ts';
 import { Sampler } from './sampler.ts';
 import { StopStrings } from './stop-strings.ts';
-import type { GeneratedToken, GenerateRequest, Generation, RetrievalSettings } from './types.ts';
+import type { GeneratedToken, GenerateRequest, Generation, ResolvedSettings } from './types.ts';
 import type { WindowPlan } from './windows.ts';
 
 export interface GenerateOptions
   extends Omit<GenerateRequest, 'knn' | 'excludeDocuments'>,
     WindowPlan {
-  settings: RetrievalSettings;
+  settings: ResolvedSettings;
   exclude?: readonly IdRange[];
 }
 
@@ -43,9 +44,9 @@ export async function predict(
   retriever: Retriever,
   { settings, exclude, signal, alwaysSearch = false }: PredictOptions,
 ): Promise<Prediction> {
-  const { k, lambda, temperature } = settings;
+  const { k, gate } = settings;
   const lm = next.logProbs;
-  if (lambda === 0 && !alwaysSearch) {
+  if (settings.lambda === 0 && !gate && !alwaysSearch) {
     return {
       logProbs: lm,
       lm,
@@ -56,8 +57,13 @@ export async function predict(
   }
   const retrieved = await retriever.retrieve(next.key, { k, exclude, signal });
   const row = neighborRow(retrieved, 0);
-  const votes = knnLogProbs(row, temperature);
-  const weights = neighborWeights(row.distances, temperature);
+  const { lambda, weights } = gate
+    ? new Gate(gate, k).weigh(row)
+    : {
+        lambda: settings.lambda,
+        weights: neighborWeights(row.distances, settings.temperature),
+      };
+  const votes = votesOf(row, weights);
   return { logProbs: mixture(lm, votes, lambda), lm, votes, retrieved, weights };
 }
 
@@ -119,7 +125,7 @@ export async function* generate(
     text: tokens.map((token) => token.text).join(''),
     tokens,
     finishReason,
-    settings: options.settings,
+    settings: usedSettings(options.settings),
   };
 
   async function describeToken(

@@ -34,11 +34,15 @@ export function neighborWeights(distances: ArrayLike<number>, temperature: numbe
 }
 
 /** log p_kNN of every token that a neighbor votes for; all others are -Infinity. Empty when there are no neighbors. */
-export function knnLogProbs(
+export function knnLogProbs(row: NeighborRow, temperature: number): Map<number, number> {
+  return votesOf(row, neighborWeights(row.distances, temperature));
+}
+
+/** The same from the neighbors' shares of the vote. @param weights (k) */
+export function votesOf(
   { distances, values }: NeighborRow,
-  temperature: number,
+  weights: Float64Array,
 ): Map<number, number> {
-  const weights = neighborWeights(distances, temperature);
   const votes = new Map<number, number>();
   for (let i = 0; i < weights.length; i++) {
     if (distances[i] === Number.POSITIVE_INFINITY) continue;

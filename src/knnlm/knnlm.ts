@@ -14,6 +14,7 @@ import type { LanguageModel } from '../model/language-model.ts';
 import { addEntries, asRead } from './add.ts';
 import { citeEntries } from './cite.ts';
 import { evaluate } from './evaluate.ts';
+import { usedSettings } from './gate.ts';
 import { generate, predict } from './generate.ts';
 import { checkSettings, DEFAULT_SETTINGS } from './interpolate.ts';
 import { SequenceReader } from './reader.ts';
@@ -21,6 +22,7 @@ import { mergeRanges, type Retriever } from './retriever.ts';
 import { largest } from './sampler.ts';
 import type { OpenStoreIndex, Snapshot } from './snapshot.ts';
 import type { StoreInfo } from './store-info.ts';
+import { type TuneRequest, type Tuning, tune } from './tune.ts';
 import type {
   AddOptions,
   AddResult,
@@ -29,7 +31,8 @@ import type {
   GeneratedToken,
   GenerateRequest,
   Generation,
-  RetrievalSettings,
+  ResolvedSettings,
+  RetrievalRequest,
   SearchRequest,
   SearchResult,
 } from './types.ts';
@@ -104,10 +107,22 @@ export class KnnLM {
   }
 
   /** The settings a request will run with: its own, then the store's, then the paper's. */
-  settings(request: Partial<RetrievalSettings> = {}): RetrievalSettings {
-    const base = this.datastore.settings ?? DEFAULT_SETTINGS;
+  settings(request: RetrievalRequest = {}): ResolvedSettings {
+    const base: ResolvedSettings = this.datastore.settings ?? DEFAULT_SETTINGS;
     const { k = base.k, lambda = base.lambda, temperature = base.temperature } = request;
-    return checkSettings({ k, lambda, temperature });
+    checkSettings({ k, lambda, temperature });
+    const own = k === base.k && lambda === base.lambda && temperature === base.temperature;
+    const given = [request.k, request.lambda, request.temperature].some((x) => x !== undefined);
+    if (request.gate && !(base.gate && own)) {
+      throw new KnnLMError(
+        'INVALID_ARGUMENT',
+        base.gate
+          ? 'The gate was made for the settings of the store: leave out k, lambda and temperature.'
+          : 'The datastore has no gate. Make one on held-out text: knnlm tune STORE TEXT...',
+      );
+    }
+    const gated = base.gate && (request.gate ?? !given);
+    return { k, lambda, temperature, ...(gated && { gate: base.gate }) };
   }
 
   /** What is near a context, and what the mixture makes of it. Errors: `INVALID_ARGUMENT`, `ABORTED`. */
@@ -151,7 +166,7 @@ export class KnnLM {
           pLm: Math.exp(lm[id]!),
           pKnn: Math.exp(votes.get(id) ?? Number.NEGATIVE_INFINITY),
         })),
-        settings,
+        settings: usedSettings(settings),
       };
     } finally {
       await reader?.close();
@@ -176,6 +191,17 @@ export class KnnLM {
     return evaluate(documents, this.model, snapshot.retriever, options).finally(() =>
       snapshot.release(),
     );
+  }
+
+  /**
+   * Finds k, λ, T and a gate on held-out text, and stores them with the evidence.
+   * Errors: `NO_DOCUMENTS` when there is no text, `INVALID_ARGUMENT`, `ABORTED`, `STORE_LOCKED`.
+   */
+  tune(
+    documents: AsyncIterable<SourceDocument> | Iterable<SourceDocument>,
+    { excludeDocuments, ...request }: TuneRequest = {},
+  ): Promise<Tuning> {
+    return tune(documents, this, { ...request, exclude: this.#excluded(excludeDocuments) });
   }
 
   /** Yields tokens as they are chosen and returns the whole text at the end. */

@@ -1,5 +1,5 @@
 /** What the method gives and takes. Shapes: T tokens, k neighbors, V vocabulary. Probabilities stay in log space. */
-import type { DocumentRecord, RetrievalSettings } from '../datastore/types.ts';
+import type { DocumentRecord, GateParameters, RetrievalSettings } from '../datastore/types.ts';
 
 /** A stored context that was near the query, with the way back to its document. */
 export interface Neighbor {
@@ -30,7 +30,7 @@ export interface SearchResult {
   neighbors: Neighbor[];
   /** The next token's most probable candidates under the mixture. */
   candidates: Candidate[];
-  settings: RetrievalSettings;
+  settings: UsedSettings;
 }
 
 export interface Candidate {
@@ -42,7 +42,25 @@ export interface Candidate {
   pKnn: number;
 }
 
-export interface SearchRequest extends Partial<RetrievalSettings> {
+/** Settings of a request; what is missing is the store's own. */
+export interface RetrievalRequest extends Partial<RetrievalSettings> {
+  /** Whether the store's gate, if it has one, weighs the neighbors. Default: when k, lambda and temperature are all the store's own. */
+  gate?: boolean;
+}
+
+/** Settings as they are used. */
+export interface ResolvedSettings extends RetrievalSettings {
+  /** Takes the place of lambda and temperature. */
+  gate?: GateParameters;
+}
+
+/** Settings as a result tells them. */
+export interface UsedSettings extends RetrievalSettings {
+  /** A gate took the place of lambda and temperature. */
+  gate?: true;
+}
+
+export interface SearchRequest extends RetrievalRequest {
   /** Neighbors shown, at most k. Default 10. */
   show?: number;
   /** Tokens of text shown before and after. Default 16. */
@@ -85,14 +103,14 @@ export interface Evaluation {
   helped: number;
   /** Share of targets to which it gives less. */
   hurt: number;
-  settings: RetrievalSettings;
+  settings: UsedSettings;
   /** Wall time. */
   seconds: number;
   /** Time spent searching, part of `seconds`. */
   retrievalSeconds: number;
 }
 
-export interface EvaluateRequest extends Partial<RetrievalSettings> {
+export interface EvaluateRequest extends RetrievalRequest {
   /** Stop after this many targets. Default: all. */
   maxTokens?: number;
   excludeDocuments?: readonly string[];
@@ -133,7 +151,7 @@ export interface GenerateRequest extends SamplingOptions {
   /** Stops before any of these strings; they are not part of the text. */
   stop?: readonly string[];
   /** Settings of retrieval; what is missing is the store's own. */
-  knn?: Partial<RetrievalSettings>;
+  knn?: RetrievalRequest;
   /** Neighbors kept per token, 0 to k. Default 4. */
   neighbors?: number;
   /** Tokens of text kept around a neighbor. Default 16. */
@@ -157,7 +175,7 @@ export interface Generation {
   text: string;
   tokens: GeneratedToken[];
   finishReason: 'stop' | 'length';
-  settings: RetrievalSettings;
+  settings: UsedSettings;
 }
 
 export interface BuildRequest {
@@ -168,8 +186,10 @@ export interface BuildRequest {
   stride?: number;
   /** How keys are stored. Default fp16; fp32 reproduces reference numbers to 1e-4 and takes twice the space. */
   keyDtype?: 'fp16' | 'fp32';
-  /** Settings written to the store. Default: the paper's. */
+  /** Settings written to the store. Default: tuned on the store's own documents when the build is done. */
   settings?: Partial<RetrievalSettings>;
+  /** Without `settings`: whether to tune on the store's own documents; else the paper's hold. Default true. */
+  selfTune?: boolean;
   /** Time between acknowledgements, in milliseconds: about what a crash can cost. Default 5,000; 0 acknowledges every batch. */
   commitMs?: number;
   /** Told once before work begins. */
@@ -194,7 +214,11 @@ export interface BuildPlan {
 export interface BuildResult {
   documents: number;
   entries: number;
+  /** Until the entries were stored. */
   seconds: number;
+  /** Spent after that on tuning the settings; 0 when they were given. */
+  tuningSeconds: number;
+  settings: UsedSettings;
   entriesPerSecond: number;
   /** On disk, the whole store. */
   bytes: number;

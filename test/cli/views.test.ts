@@ -78,12 +78,15 @@ describe('a build', () => {
       bytes: 6_200_000,
       skipped: 1,
       resumedEntries: 500,
+      tuningSeconds: 3,
+      settings: { k: 1024, lambda: 0.7, temperature: 8, gate: true as const },
     };
     expect(buildSummary(result, 'a.knn', colors)).toBe(`\
   store      a.knn, 6.2 MB
   documents  12, 1 skipped
   entries    12,000, 500 of them from an earlier run
-  time       2.0 s, 6,000 entries/s`);
+  settings   k 1024, gate
+  time       2.0 s, 6,000 entries/s; 3.0 s tuning on its own documents`);
   });
 });
 

@@ -5,6 +5,7 @@ import { openKnnLM } from '../../open.ts';
 import { defineCommand } from '../command.ts';
 import {
   addDocumentOptions,
+  addGateOption,
   addMachineOptions,
   addRetrievalOptions,
   collect,
@@ -45,6 +46,7 @@ export const evalCommand = () =>
         .option('--exclude <id>', 'a document not to retrieve from (repeatable)', collect);
       addDocumentOptions(command);
       addRetrievalOptions(command, "default: the store's");
+      addGateOption(command);
       addMachineOptions(command);
     },
     async run([store, inputs], options, { screen, signal }) {

@@ -4,6 +4,7 @@ import type { GeneratedToken, GenerateRequest, Generation } from '../../knnlm/ty
 import { openKnnLM } from '../../open.ts';
 import { defineCommand, type Session } from '../command.ts';
 import {
+  addGateOption,
   addMachineOptions,
   addRetrievalOptions,
   collect,
@@ -96,6 +97,7 @@ function addGenerateOptions(command: Command): void {
   );
   option('--seed <n>', 'same seed, same text (default: random)', wholeNumber);
   addRetrievalOptions(command, "default: the store's");
+  addGateOption(command);
   addMachineOptions(command);
   command.optionsGroup('Output:');
   command

@@ -3,6 +3,7 @@ import { Option } from 'commander';
 import { openKnnLM } from '../../open.ts';
 import { defineCommand } from '../command.ts';
 import {
+  addGateOption,
   addMachineOptions,
   addRetrievalOptions,
   collect,
@@ -47,6 +48,7 @@ export const searchCommand = () =>
         )
         .option('--exclude <id>', 'a document not to retrieve from (repeatable)', collect);
       addRetrievalOptions(command, "default: the store's");
+      addGateOption(command);
       addMachineOptions(command);
     },
     async run([store, argument], options, { screen, signal }) {

@@ -1,6 +1,6 @@
 /** What `build` prints: the plan before the work, the summary after it. */
 import type { BuildPlan, BuildResult } from '../../knnlm/types.ts';
-import { bytes, count, counted, duration } from '../numbers.ts';
+import { bytes, count, counted, duration, settingsText } from '../numbers.ts';
 import type { Colors } from '../screen.ts';
 import { oneLine } from '../text.ts';
 import { facts } from './facts.ts';
@@ -30,12 +30,17 @@ export function buildSummary(result: BuildResult, store: string, colors: Colors)
     result.resumedEntries > 0
       ? `, ${count(result.resumedEntries)} of them from an earlier run`
       : '';
+  const tuned =
+    result.tuningSeconds > 0
+      ? `; ${duration(result.tuningSeconds)} tuning on its own documents`
+      : '';
   return facts(
     [
       ['store', `${oneLine(store)}, ${bytes(result.bytes)}`],
       ['documents', `${count(result.documents)}${skipped}`],
       ['entries', `${count(result.entries)}${resumed}`],
-      ['time', `${duration(result.seconds)}, ${count(result.entriesPerSecond)} entries/s`],
+      ['settings', settingsText(result.settings)],
+      ['time', `${duration(result.seconds)}, ${count(result.entriesPerSecond)} entries/s${tuned}`],
     ],
     colors,
   );

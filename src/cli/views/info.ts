@@ -10,7 +10,12 @@ const BAR_COLUMNS = 24;
 
 export function infoText(info: StoreInfo, colors: Colors): string {
   const { model, settings } = info;
-  const origin = { default: "the paper's defaults", given: 'given at build', tuned: 'tuned' };
+  const origin = {
+    default: "the paper's defaults",
+    given: 'given at build',
+    'self-tuned': 'tuned on its own documents',
+    tuned: 'tuned on held-out text',
+  };
   const key = model.key ? `${model.key} (${oneLine(model.keyTensor)})` : oneLine(model.keyTensor);
   const head = facts(
     [

@@ -1,0 +1,100 @@
+/** `knnlm tune`: k, λ, T and a gate from held-out text. */
+import { writeFile } from 'node:fs/promises';
+import { Option } from 'commander';
+import { readDocuments } from '../../datastore/sources/read-documents.ts';
+import { ioError } from '../../errors.ts';
+import { tuningChart } from '../../knnlm/tuning-chart.ts';
+import { openKnnLM } from '../../open.ts';
+import { defineCommand } from '../command.ts';
+import {
+  addDocumentOptions,
+  addMachineOptions,
+  collect,
+  type DocumentOptions,
+  documentOptions,
+  type MachineOptions,
+  machineOptions,
+  positiveInteger,
+} from '../options.ts';
+import { oneLine } from '../text.ts';
+import { tuningText } from '../views/tuning.ts';
+
+interface TuneOptions extends MachineOptions, DocumentOptions {
+  k?: number;
+  maxTokens?: number;
+  exclude?: string[];
+  plot?: string;
+  save: boolean;
+}
+
+export const tuneCommand = () =>
+  defineCommand<TuneOptions, [store: string, inputs: string[]]>({
+    name: 'tune',
+    summary: 'find k, λ and T on held-out text and keep them in the store',
+    description:
+      'Retrieves the neighbors of held-out text once, tries every k, lambda and temperature on them, fits a gate that ' +
+      'weighs each query by its own neighbors, and keeps the best in the store with what it was tuned on. Use text like ' +
+      'that you will read or write with the store, but none that is in it.',
+    examples: [
+      ['knnlm tune notes.knn held-out.txt', 'tune, and keep the result'],
+      [
+        'knnlm tune notes.knn held-out/ --plot tuning.svg',
+        'with a picture of perplexity over λ and T',
+      ],
+      ['knnlm tune notes.knn held-out.jsonl --no-save --json | jq .settings', 'only look'],
+    ],
+    configure(command) {
+      command
+        .argument('<store>', 'folder of the store')
+        .argument('<text...>', 'files, folders, globs or - for standard input')
+        .addOption(
+          new Option('--k <n>', 'most neighbors to try (default: 1024)').argParser(positiveInteger),
+        )
+        .addOption(
+          new Option(
+            '--max-tokens <n>',
+            'tokens to tune on; of a longer text an even sample (default: 100000)',
+          ).argParser(positiveInteger),
+        )
+        .option('--exclude <id>', 'a document not to retrieve from (repeatable)', collect)
+        .option('--plot <file>', 'write perplexity over λ and T as an SVG picture')
+        .option('--no-save', 'leave the settings of the store as they are');
+      addDocumentOptions(command);
+      addMachineOptions(command);
+    },
+    async run([store, inputs], options, { screen, signal }) {
+      const documents = readDocuments(inputs, {
+        ...documentOptions(options),
+        onSkip: screen.skipped,
+        signal,
+      });
+      const memory = await openKnnLM(store, {
+        ...machineOptions(options),
+        onDownload: screen.download,
+        signal,
+      });
+      try {
+        const tuning = await memory.tune(documents, {
+          k: options.k,
+          maxTokens: options.maxTokens,
+          excludeDocuments: options.exclude,
+          save: options.save,
+          onProgress: screen.progress,
+          signal,
+        });
+        for (const { message } of tuning.warnings) screen.warn(oneLine(message));
+        if (options.plot !== undefined) await writePlot(options.plot, tuningChart(tuning));
+        screen.result(tuning, () => tuningText(tuning, screen.colors));
+      } finally {
+        await memory.close();
+      }
+    },
+  });
+
+async function writePlot(path: string, svg: string): Promise<void> {
+  try {
+    await writeFile(path, svg);
+  } catch (error) {
+    throw ioError('write the picture', path, error);
+  }
+}
