@@ -11,6 +11,7 @@ import { openIndex } from './indexes/open-index.ts';
 import { buildEntries } from './knnlm/build.ts';
 import { checkDisk, planBuild } from './knnlm/estimate.ts';
 import { usedSettings } from './knnlm/gate.ts';
+import { indexFolder } from './knnlm/index-folder.ts';
 import { checkSettings, DEFAULT_SETTINGS } from './knnlm/interpolate.ts';
 import { KnnLM } from './knnlm/knnlm.ts';
 import { Retriever } from './knnlm/retriever.ts';
@@ -67,8 +68,9 @@ export async function openKnnLM(store: string, options: OpenOptions = {}): Promi
       sources: datastore.keySources(),
       dim: datastore.keyDim,
       memoryBytes: options.memoryBytes,
+      indexFolder: indexFolder(store),
     });
-    const info = await describeStore(datastore, index.kind);
+    const info = await describeStore(datastore);
     return new KnnLM({ info, datastore, model, retriever: new Retriever(datastore, index) });
   } catch (error) {
     await loaded?.close();

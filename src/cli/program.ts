@@ -5,6 +5,7 @@ import { buildCommand } from './commands/build.ts';
 import { demoCommand } from './commands/demo.ts';
 import { evalCommand } from './commands/eval.ts';
 import { generateCommand } from './commands/generate.ts';
+import { indexCommand } from './commands/index.ts';
 import { infoCommand } from './commands/info.ts';
 import { modelCommand } from './commands/model.ts';
 import { searchCommand } from './commands/search.ts';
@@ -13,7 +14,7 @@ import { tuneCommand } from './commands/tune.ts';
 /** Under these headings, in this order, `knnlm --help` lists them. */
 const COMMANDS: readonly (readonly [heading: string, commands: readonly (() => Command)[]])[] = [
   ['Start here:', [demoCommand]],
-  ['A store of documents:', [buildCommand, infoCommand]],
+  ['A store of documents:', [buildCommand, indexCommand, infoCommand]],
   ['Using a store:', [generateCommand, searchCommand, evalCommand, tuneCommand]],
   ['Models:', [modelCommand]],
 ];

@@ -1,0 +1,85 @@
+/** Several indexes over consecutive entries as one: an inverted file and the newer entries that it does not hold, say. */
+import { Breather } from '../math/breather.ts';
+import type { IdRange } from '../math/vectors.ts';
+import { checkSearch } from './search-chunks.ts';
+import type { Neighbors, SearchOptions, VectorIndex } from './vector-index.ts';
+
+export class JoinedIndex implements VectorIndex {
+  readonly kind: string;
+  readonly size: number;
+  readonly dim: number;
+  readonly memoryBytes: number;
+  readonly #parts: readonly VectorIndex[];
+  /** Id of each part's first entry. */
+  readonly #starts: number[];
+
+  /** @param parts by ascending entry ids, one or more; they are closed with this index */
+  constructor(parts: readonly VectorIndex[]) {
+    this.#parts = parts;
+    this.kind = parts[0]!.kind;
+    this.dim = parts[0]!.dim;
+    this.#starts = [];
+    let size = 0;
+    for (const part of parts) {
+      this.#starts.push(size);
+      size += part.size;
+    }
+    this.size = size;
+    this.memoryBytes = parts.reduce((sum, part) => sum + part.memoryBytes, 0);
+  }
+
+  async search(queries: Float32Array, options: SearchOptions): Promise<Neighbors> {
+    checkSearch(this, queries, options);
+    const found = await Promise.all(
+      this.#parts.map((part, p) =>
+        part.search(queries, {
+          ...options,
+          exclude: shift(options.exclude ?? [], this.#starts[p]!),
+          excludePerQuery: options.excludePerQuery?.map((own) => shift(own, this.#starts[p]!)),
+        }),
+      ),
+    );
+    const { k } = options;
+    const result = { k, ids: found[0]!.ids.slice(), distances: found[0]!.distances.slice() };
+    const breather = new Breather();
+    for (let row = 0; row < result.ids.length; row += k) {
+      mergeRow(found, this.#starts, row, result);
+      await breather.pause();
+    }
+    return result;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#parts.map((part) => part.close()));
+  }
+}
+
+/** Ranges in a part's own ids; what lies outside is dropped by the part. */
+function shift(ranges: readonly IdRange[], start: number): IdRange[] {
+  return ranges.map(([from, to]): IdRange => [from - start, to - start]);
+}
+
+/** The k nearest of all parts; of equal distances the part with the smaller ids comes first. */
+function mergeRow(
+  found: readonly Neighbors[],
+  starts: readonly number[],
+  row: number,
+  { k, ids, distances }: Neighbors,
+): void {
+  const heads = found.map(() => row);
+  for (let place = row; place < row + k; place++) {
+    let nearest = -1;
+    let distance = Number.POSITIVE_INFINITY;
+    for (let p = 0; p < found.length; p++) {
+      const head = heads[p]!;
+      if (head === row + k || found[p]!.ids[head] === -1) continue;
+      if (nearest < 0 || found[p]!.distances[head]! < distance) {
+        nearest = p;
+        distance = found[p]!.distances[head]!;
+      }
+    }
+    ids[place] = nearest < 0 ? -1 : found[nearest]!.ids[heads[nearest]!]! + starts[nearest]!;
+    distances[place] = distance;
+    if (nearest >= 0) heads[nearest]!++;
+  }
+}
