@@ -14,6 +14,12 @@ export { verifyDatastore } from './datastore/verify-datastore.ts';
 export { type ErrorCode, KnnLMError } from './errors.ts';
 export { openIndex } from './indexes/open-index.ts';
 export type { Neighbors, SearchOptions, VectorIndex } from './indexes/vector-index.ts';
+export { type IndexInfo, removeIndex } from './knnlm/index-folder.ts';
+export {
+  type IndexStoreRequest,
+  type IndexStoreResult,
+  indexStore,
+} from './knnlm/index-store.ts';
 export {
   DEFAULT_SETTINGS,
   interpolate,

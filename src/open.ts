@@ -12,6 +12,7 @@ import { openIndex } from './indexes/open-index.ts';
 import { addEntries } from './knnlm/add.ts';
 import { buildEntries } from './knnlm/build.ts';
 import { checkDisk, planBuild } from './knnlm/estimate.ts';
+import { indexFolder } from './knnlm/index-folder.ts';
 import { checkSettings, DEFAULT_SETTINGS } from './knnlm/interpolate.ts';
 import { KnnLM } from './knnlm/knnlm.ts';
 import { type OpenStoreIndex, Snapshot } from './knnlm/snapshot.ts';
@@ -65,6 +66,7 @@ export async function openKnnLM(store: string, options: OpenOptions = {}): Promi
       sources: current.keySources(),
       dim: current.keyDim,
       memoryBytes: options.memoryBytes,
+      indexFolder: indexFolder(current.path),
     });
   try {
     const snapshot = await Snapshot.open(datastore, openStoreIndex);

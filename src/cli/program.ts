@@ -7,6 +7,7 @@ import { compactCommand } from './commands/compact.ts';
 import { demoCommand } from './commands/demo.ts';
 import { evalCommand } from './commands/eval.ts';
 import { generateCommand } from './commands/generate.ts';
+import { indexCommand } from './commands/index.ts';
 import { infoCommand } from './commands/info.ts';
 import { modelCommand } from './commands/model.ts';
 import { removeCommand } from './commands/remove.ts';
@@ -21,6 +22,7 @@ const COMMANDS: readonly (readonly [heading: string, commands: readonly (() => C
     'A store of documents:',
     [
       buildCommand,
+      indexCommand,
       infoCommand,
       addCommand,
       updateCommand,

@@ -10,7 +10,7 @@ const TASK_ROWS = 16384;
 const LEAST_SCALE = 0.02;
 
 /** Center, unit and scales: the standard deviation of each dimension, so that none wastes its 8 bits. */
-function spaceOf(all: Statistics[], dim: number): CodeSpace {
+export function spaceOf(all: Statistics[], dim: number): CodeSpace {
   const count = all.reduce((sum, part) => sum + part.count, 0);
   const mean = new Float32Array(dim);
   const variance = new Float64Array(dim);

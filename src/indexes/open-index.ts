@@ -1,9 +1,30 @@
-/** Opens the index that suits the keys. */
-import { FlatIndex, type OpenIndexOptions } from './flat-index.ts';
+/** Opens the index that suits the keys: an inverted file where one was built, exact search otherwise. */
+import { FlatIndex, type OpenIndexOptions as OpenFlatOptions } from './flat-index.ts';
+import { readHeader, unindexedSources } from './ivf/ivf-header.ts';
+import { IvfIndex } from './ivf/ivf-index.ts';
+import { JoinedIndex } from './joined-index.ts';
 import type { VectorIndex } from './vector-index.ts';
 
-export type { OpenIndexOptions } from './flat-index.ts';
+export interface OpenIndexOptions extends OpenFlatOptions {
+  /** Folder of an inverted file (`buildIvf`). Keys that came after it was built are searched exactly, beside it. */
+  indexFolder?: string;
+}
 
-export function openIndex(options: OpenIndexOptions): Promise<VectorIndex> {
-  return FlatIndex.open(options);
+/** From this many entries on an inverted file is worth its building. */
+export const LARGE_INDEX_ENTRIES = 200_000;
+
+/** Errors: those of `FlatIndex.open`; `STORE_CORRUPT` or `STORE_VERSION` for an index that is damaged or of other keys. */
+export async function openIndex(options: OpenIndexOptions): Promise<VectorIndex> {
+  const { indexFolder, sources, dim } = options;
+  const header = indexFolder === undefined ? undefined : await readHeader(indexFolder);
+  if (!indexFolder || !header) return FlatIndex.open(options);
+  const rest = await unindexedSources(header, sources, dim);
+  const lists = await IvfIndex.open({ ...options, folder: indexFolder, header });
+  if (rest.length === 0) return lists;
+  try {
+    return new JoinedIndex([lists, await FlatIndex.open({ ...options, sources: rest })]);
+  } catch (error) {
+    await lists.close();
+    throw error;
+  }
 }

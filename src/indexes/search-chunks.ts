@@ -164,7 +164,11 @@ function gatherQueries(queries: Float32Array, indices: number[], dim: number): F
 }
 
 /** @returns q */
-function checkSearch({ dim }: IndexSource, queries: Float32Array, options: SearchOptions): number {
+export function checkSearch(
+  { dim }: { dim: number },
+  queries: Float32Array,
+  options: SearchOptions,
+): number {
   const { k, excludePerQuery, signal } = options;
   if (signal?.aborted) throw new KnnLMError('ABORTED', 'The search was stopped before it began.');
   if (!Number.isInteger(k) || k < 1) {

@@ -68,7 +68,7 @@ export class Snapshot {
     for (;;) {
       try {
         const index = await openIndex(current);
-        const info = await describeStore(current, index.kind);
+        const info = await describeStore(current);
         return new Snapshot(current, { info, base: new SharedIndex(index) });
       } catch (error) {
         await current.close();
@@ -113,7 +113,7 @@ export class Snapshot {
     try {
       if (datastore.entries === this.datastore.entries) tail = this.#tail?.share();
       else tail = new SharedIndex(await FlatIndex.open({ sources, dim: datastore.keyDim }));
-      const info = await describeStore(datastore, this.#base.index.kind);
+      const info = await describeStore(datastore);
       return new Snapshot(datastore, { info, base: this.#base.share(), tail });
     } catch (error) {
       await tail?.release();

@@ -1,6 +1,7 @@
 /** What a datastore is, in figures: the reply of `info`. */
 import type { Datastore, StoreBytes } from '../datastore/datastore.ts';
 import type { SettingsRecord } from '../datastore/types.ts';
+import { describeIndex, type IndexInfo } from './index-folder.ts';
 import { DEFAULT_SETTINGS } from './interpolate.ts';
 
 export interface StoreInfo {
@@ -25,7 +26,7 @@ export interface StoreInfo {
     tokenizer: string;
     provider: string;
   };
-  index: { kind: string };
+  index: IndexInfo;
   /** Bytes on disk. */
   bytes: StoreBytes;
   bytesPerEntry: number;
@@ -36,7 +37,7 @@ export interface StoreInfo {
   complete: boolean;
 }
 
-export async function describeStore(datastore: Datastore, indexKind = 'flat'): Promise<StoreInfo> {
+export async function describeStore(datastore: Datastore): Promise<StoreInfo> {
   const { model, fingerprint, key, window, stride } = datastore.header;
   const bytes = await datastore.bytes();
   const deleted = datastore.excludedRanges().reduce((sum, [start, end]) => sum + end - start, 0);
@@ -59,7 +60,7 @@ export async function describeStore(datastore: Datastore, indexKind = 'flat'): P
       tokenizer: fingerprint.tokenizer,
       provider: fingerprint.provider,
     },
-    index: { kind: indexKind },
+    index: await describeIndex(datastore.path),
     bytes,
     bytesPerEntry: bytes.total / Math.max(1, entries),
     settings: datastore.settings ?? { ...DEFAULT_SETTINGS, source: 'default' },

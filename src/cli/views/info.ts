@@ -32,14 +32,23 @@ export function infoText(info: StoreInfo, colors: Colors): string {
   return `${colors.bold(oneLine(info.path))}${state}\n${head}\n${partsText(info.bytes, colors)}`;
 }
 
-/** `ivf, lists 512`: the kind, then whatever numbers and words describe it. */
-function indexText({ kind, ...details }: StoreInfo['index']): string {
-  const words = Object.entries(details).flatMap(([name, value]) =>
-    typeof value === 'number' || typeof value === 'string'
-      ? [`${name} ${typeof value === 'number' ? count(value) : oneLine(value)}`]
-      : [],
-  );
-  return [kind, ...words].join(', ');
+/** The kind, and what was measured when it was built. */
+function indexText({
+  kind,
+  indexed,
+  lists,
+  probes,
+  recall,
+  error,
+  bytes: size,
+}: StoreInfo['index']) {
+  if (lists === undefined || probes === undefined) return oneLine(kind);
+  const words = [`${oneLine(kind)} of ${count(indexed ?? 0)} entries`];
+  words.push(`${count(probes)} of ${count(lists)} lists read per search`);
+  if (recall !== undefined) words.push(`${percent(recall)} of neighbors found`);
+  if (error !== undefined) words.push(`log p off by ${error.toFixed(4)} nats`);
+  if (size !== undefined) words.push(bytes(size));
+  return words.join(', ');
 }
 
 function partsText(parts: StoreInfo['bytes'], colors: Colors): string {

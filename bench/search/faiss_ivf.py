@@ -1,0 +1,67 @@
+"""FAISS as the other side of ivf.js: reads one JSON line of settings, builds one index, then answers one line each.
+
+A line asks for a search: all queries one by one (batch 1, with every time) or in one batch; ids and distances go to files.
+Keys are given to the index as float32 and freed before searching.
+"""
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+
+import faiss
+import numpy as np
+
+s = json.loads(sys.stdin.readline())
+k = s["k"]
+faiss.omp_set_num_threads(s["threads"])
+
+
+def rows(source, most):
+    dtype = "<f2" if source["dtype"] == "fp16" else "<f4"
+    flat = np.fromfile(source["path"], dtype, offset=source["byteOffset"], count=most * source["dim"])
+    return flat.reshape(-1, source["dim"])
+
+
+keys = rows(s["keys"], s["n"])
+queries = rows(s["queries"], s["queries"]["count"])[s["picks"]].astype(np.float32)
+start = time.perf_counter()
+index = faiss.index_factory(s["keys"]["dim"], s["index"])
+if not index.is_trained:
+    faiss.extract_index_ivf(index).cp.niter = 10
+    step = max(1, s["n"] // (64 * s["lists"]))
+    index.train(keys[::step].astype(np.float32))
+for first in range(0, s["n"], 100_000):
+    index.add(keys[first : first + 100_000].astype(np.float32))
+seconds = time.perf_counter() - start
+del keys
+with tempfile.NamedTemporaryFile(delete=False) as file:
+    name = file.name
+faiss.write_index(index, name)
+size = os.path.getsize(name)
+del index
+index = faiss.read_index(name)
+os.unlink(name)
+with open("/proc/self/statm") as statm:
+    resident = int(statm.read().split()[1]) * resource.getpagesize()
+print(json.dumps({"seconds": seconds, "diskBytes": size, "memoryBytes": resident, "version": faiss.__version__}), flush=True)
+
+for line in sys.stdin:
+    command = json.loads(line)
+    parameters = faiss.SearchParametersHNSW(efSearch=command["probes"]) if "HNSW" in s["index"] else faiss.SearchParametersIVF(nprobe=command["probes"])
+    some = queries[: command["count"]]
+    times = []
+    if command["batch"] == 1:
+        for i in range(len(some)):
+            begin = time.perf_counter()
+            index.search(some[i : i + 1], k, params=parameters)
+            times.append(time.perf_counter() - begin)
+        print(json.dumps({"times": times}), flush=True)
+        continue
+    begin = time.perf_counter()
+    distances, ids = index.search(some, k, params=parameters)
+    times.append(time.perf_counter() - begin)
+    ids.astype("<i4").tofile(command["out"] + ".ids")
+    distances.astype("<f4").tofile(command["out"] + ".distances")
+    print(json.dumps({"times": times}), flush=True)

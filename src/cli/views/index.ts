@@ -1,0 +1,19 @@
+/** What `index` prints. */
+import type { IndexStoreResult } from '../../knnlm/index-store.ts';
+import { bytes, count, duration, percent } from '../numbers.ts';
+import type { Colors } from '../screen.ts';
+import { facts } from './facts.ts';
+
+export function indexSummary(result: IndexStoreResult, colors: Colors): string {
+  const { settings, recall, error } = result;
+  return facts(
+    [
+      ['entries', count(result.entries)],
+      ['lists', `${count(result.lists)}, ${count(settings.probes)} read per search`],
+      ['found', `${percent(recall)} of the true neighbors; log p off by ${error.toFixed(4)} nats`],
+      ['size', bytes(result.bytes)],
+      ['time', duration(result.seconds)],
+    ],
+    colors,
+  );
+}

@@ -1,0 +1,174 @@
+/**
+ * `ivf.json`: what an inverted file is of, how it is searched, and how that was chosen. Written last and replaced whole, so
+ * that a half-built index is never seen; its own checksum and those it holds find every changed byte.
+ */
+import { open, readFile, rename } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { crc32 } from 'node:zlib';
+import { ioError, KnnLMError } from '../../errors.ts';
+import type { KeyDtype, KeySource } from '../../math/vectors.ts';
+import { bytesPerKey } from '../chunk.ts';
+
+export const HEADER_FILE = 'ivf.json';
+const FORMAT = 'knnlm-ivf';
+const VERSION = 1;
+/** Bytes at both ends of the keys that say whether they are still the ones that were indexed. */
+const MARK_BYTES = 65536;
+
+/** Keys that were indexed, told without their folder's path: a store may be moved. */
+export interface SourceMark {
+  name: string;
+  dtype: KeyDtype;
+  count: number;
+  /** Of the first and last bytes. */
+  crc32: number;
+}
+
+/** How lists are searched. */
+export interface IvfSettings {
+  /** Lists read per query. More find more and take longer. */
+  probes: number;
+  /** Neighbors per k compared exactly by their stored keys; 0 takes the distances that the 8-bit codes give. */
+  rerank: number;
+  /** Weight of a list's spread beside its centroid's distance when lists are ordered. */
+  spreadWeight: number;
+}
+
+export interface IvfHeader {
+  format: typeof FORMAT;
+  version: typeof VERSION;
+  dim: number;
+  entries: number;
+  lists: number;
+  sources: SourceMark[];
+  /** Length of the code's unit in the keys' own units. */
+  unit: number;
+  file: { name: string; bytes: number; tableCrc32: number };
+  settings: IvfSettings;
+  /** What was measured when the settings were chosen. */
+  evidence: Record<string, unknown> | null;
+}
+
+export const newHeader = (fields: Omit<IvfHeader, 'format' | 'version'>): IvfHeader => ({
+  format: FORMAT,
+  version: VERSION,
+  ...fields,
+});
+
+/** What a user is told to do about a broken index. */
+export const REBUILD =
+  'Build it again: knnlm index STORE (or delete the folder to search without it)';
+
+export function corruptIndex(what: string): KnnLMError {
+  return new KnnLMError('STORE_CORRUPT', `${what}. ${REBUILD}.`);
+}
+
+/** Undefined when the folder holds no index. Errors: `STORE_CORRUPT`, `STORE_VERSION`, `IO`. */
+export async function readHeader(folder: string): Promise<IvfHeader | undefined> {
+  const path = join(folder, HEADER_FILE);
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw ioError('read', path, cause);
+  }
+  let stored: { crc32?: unknown; header?: IvfHeader };
+  try {
+    stored = JSON.parse(text) as typeof stored;
+  } catch {
+    throw corruptIndex(`${path} is not JSON`);
+  }
+  const header = stored?.header;
+  if (header?.format !== FORMAT || stored.crc32 !== crc32(JSON.stringify(header))) {
+    throw corruptIndex(`${path} does not match its checksum`);
+  }
+  if (header.version !== VERSION) {
+    throw new KnnLMError(
+      'STORE_VERSION',
+      `The index ${path} has format version ${header.version}, this program reads ${VERSION}. ${REBUILD}.`,
+    );
+  }
+  return header;
+}
+
+/** Replaces the header atomically. */
+export async function writeHeader(folder: string, header: IvfHeader): Promise<void> {
+  const path = join(folder, HEADER_FILE);
+  const temporary = `${path}.tmp`;
+  try {
+    const file = await open(temporary, 'w');
+    try {
+      await file.writeFile(
+        `${JSON.stringify({ crc32: crc32(JSON.stringify(header)), header }, null, 1)}\n`,
+      );
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+    await syncFolder(folder);
+  } catch (cause) {
+    throw ioError('write', path, cause);
+  }
+}
+
+/** Makes renames in a folder last. Windows has no such call and needs none. */
+export async function syncFolder(folder: string): Promise<void> {
+  if (process.platform === 'win32') return;
+  const handle = await open(folder, 'r');
+  await handle.sync().finally(() => handle.close());
+}
+
+export function markSources(sources: readonly KeySource[], dim: number): Promise<SourceMark[]> {
+  return Promise.all(sources.map((source) => markSource(source, source.count, dim)));
+}
+
+async function markSource(source: KeySource, count: number, dim: number): Promise<SourceMark> {
+  const { path, dtype, byteOffset } = source;
+  const bytes = count * bytesPerKey(dtype, dim);
+  const edge = Math.min(bytes, MARK_BYTES);
+  try {
+    const file = await open(path, 'r');
+    try {
+      const ends = Buffer.alloc(2 * edge);
+      const head = await file.read(ends, 0, edge, byteOffset);
+      const tail = await file.read(ends, edge, edge, byteOffset + bytes - edge);
+      const sum = crc32(ends.subarray(0, head.bytesRead + tail.bytesRead));
+      return { name: join(basename(dirname(path)), basename(path)), dtype, count, crc32: sum };
+    } finally {
+      await file.close();
+    }
+  } catch (cause) {
+    throw ioError('read', path, cause);
+  }
+}
+
+/** The keys that came after those indexed. Errors: `STORE_CORRUPT` when the indexed ones are no longer there as they were. */
+export async function unindexedSources(
+  { sources: marks, entries }: IvfHeader,
+  sources: readonly KeySource[],
+  dim: number,
+): Promise<KeySource[]> {
+  for (const [i, mark] of marks.entries()) {
+    const source = sources[i];
+    const found =
+      source && source.count >= mark.count ? await markSource(source, mark.count, dim) : undefined;
+    const isSame = found && found.dtype === mark.dtype && found.crc32 === mark.crc32;
+    if (!isSame) {
+      throw corruptIndex(
+        `The index is of other keys: ${mark.name} had ${mark.count} when it was built, and now ${found ? 'they differ' : `there are ${source?.count ?? 'none'}`}`,
+      );
+    }
+  }
+  let skip = entries;
+  const rest: KeySource[] = [];
+  for (const source of sources) {
+    const indexed = Math.min(skip, source.count);
+    skip -= indexed;
+    if (indexed === source.count) continue;
+    const byteOffset = source.byteOffset + indexed * bytesPerKey(source.dtype, dim);
+    rest.push({ ...source, count: source.count - indexed, byteOffset });
+  }
+  return rest;
+}

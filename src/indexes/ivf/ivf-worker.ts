@@ -1,0 +1,82 @@
+/** A worker that searches its share of an inverted file's lists. One task at a time. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { KnnLMError } from '../../errors.ts';
+import { bytesPerKey } from '../chunk.ts';
+import { IntegerProduct } from '../integer-product.ts';
+import type { Answer } from '../worker-pool.ts';
+import type { ListTask, ListWorkerStart, RankedRows, ReadyResult } from './ivf-task.ts';
+import { ListCache } from './list-cache.ts';
+import { KernelMemory, Layout, MOST_MEMORY_BYTES } from './list-kernels.ts';
+import { ListSearch, searchLayout } from './list-search.ts';
+import { openTable } from './open-table.ts';
+import { Reranker, rerankLayout } from './rerank.ts';
+
+const { module, worker, workers, path, header, sources, cacheBytes } =
+  workerData as ListWorkerStart;
+const has = (list: number): boolean => list % workers === worker;
+let search: ListSearch;
+let reranker: Reranker;
+
+async function open(): Promise<ReadyResult> {
+  const table = openTable(path, header);
+  const product = await IntegerProduct.create().catch(() => undefined);
+  const layout = new Layout();
+  const at = searchLayout(layout, table.layout);
+  const rerankAt = rerankLayout(layout, header.dim, bytesPerKey(sources[0]!.dtype, header.dim));
+  const bytes = ringBytes(table.offsets, MOST_MEMORY_BYTES - layout.end);
+  const start = layout.take(bytes);
+  const memory = new KernelMemory(module, layout.end);
+  const { handle, offsets, checksums } = table;
+  const cache = new ListCache({
+    u8: memory.u8,
+    start,
+    end: start + bytes,
+    path,
+    handle,
+    offsets,
+    checksums,
+  });
+  search = new ListSearch({ memory, at, table, cache, product, has });
+  reranker = new Reranker(memory, rerankAt, sources, header.dim);
+  return { memoryBytes: bytes + table.layout.end };
+}
+
+/** Room for all of this worker's lists, or for what it may hold, but for its largest one at least. */
+function ringBytes(offsets: Float64Array, most: number): number {
+  let all = 0;
+  let largest = 0;
+  for (let l = worker; l + 1 < offsets.length; l += workers) {
+    const bytes = offsets[l + 1]! - offsets[l]!;
+    all += bytes;
+    largest = Math.max(largest, bytes);
+  }
+  return Math.min(all, most, Math.max(cacheBytes, largest));
+}
+
+async function perform(task: ListTask): Promise<ReadyResult | RankedRows> {
+  switch (task.kind) {
+    case 'ready':
+      return open();
+    case 'probe':
+      return search.run(task);
+    case 'rerank':
+      return reranker.run(task);
+  }
+}
+
+parentPort!.on('message', async (task: ListTask) => {
+  const answer: Answer<ReadyResult | RankedRows> = await perform(task).then(
+    (result) => ({ result }),
+    (error) => ({
+      error:
+        error instanceof KnnLMError
+          ? { message: error.message, code: error.code }
+          : { message: error instanceof Error ? (error.stack ?? error.message) : `${error}` },
+    }),
+  );
+  const isRows = 'result' in answer && 'pairs' in answer.result;
+  parentPort!.postMessage(
+    answer,
+    isRows ? [(answer.result as RankedRows).pairs.buffer as ArrayBuffer] : [],
+  );
+});

@@ -1,0 +1,122 @@
+/**
+ * Chooses how an inverted file is searched by what its errors cost. Some queries are answered by reading every list, with
+ * exact distances; then with few lists and more and more, until whoever asked is satisfied with the difference. What
+ * a difference costs only the caller knows (this room has no tokens): he gives a function.
+ */
+import { Breather } from '../../math/breather.ts';
+import type { IdRange } from '../../math/vectors.ts';
+import type { Neighbors } from '../vector-index.ts';
+import { type IvfHeader, type IvfSettings, writeHeader } from './ivf-header.ts';
+import type { IvfIndex } from './ivf-index.ts';
+
+export interface TuneIvfOptions {
+  /** Folder of the index: its header gets the settings. */
+  folder: string;
+  /** (q, d) queries like those to come. */
+  queries: Float32Array;
+  /** (q) what each must not find: itself, at least, when it is a stored key. */
+  excludePerQuery?: readonly (readonly IdRange[])[];
+  exclude?: readonly IdRange[];
+  k: number;
+  /** The cost of finding `found` instead of `truth`; 0 is none. */
+  judge: (found: Neighbors, truth: Neighbors) => number | Promise<number>;
+  /** Most that it may cost. */
+  maxError: number;
+  onTrial?: (trial: Trial) => void;
+  signal?: AbortSignal;
+}
+
+/** One setting, measured. */
+export interface Trial extends IvfSettings {
+  /** Share of the true neighbors found. */
+  recall: number;
+  /** As judged. */
+  error: number;
+}
+
+/** Keys compared exactly per neighbor wanted: on real keys all errors of the 8-bit order lie within. */
+const RERANK = 1.25;
+
+export interface TunedIvf {
+  header: IvfHeader;
+  trials: Trial[];
+  /** False when even reading all lists costs more than allowed. */
+  reached: boolean;
+}
+
+export async function tuneIvf(index: IvfIndex, options: TuneIvfOptions): Promise<TunedIvf> {
+  const { folder, maxError, onTrial } = options;
+  const { lists } = index.header;
+  const truth = await search(index, options, { probes: lists, rerank: RERANK });
+  const trials: Trial[] = [];
+  const attempt = async (settings: IvfSettings): Promise<Trial> => {
+    const found = await search(index, options, settings);
+    const recall = await recallOf(found, truth);
+    const trial = { ...settings, recall, error: await options.judge(found, truth) };
+    trials.push(trial);
+    onTrial?.(trial);
+    return trial;
+  };
+  const { spreadWeight } = index.header.settings;
+  const chosen = await firstGoodEnough(attempt, lists, spreadWeight, maxError);
+  const { probes, rerank, recall, error } = chosen;
+  const settings: IvfSettings = { probes, rerank, spreadWeight };
+  const evidence = {
+    queries: options.queries.length / index.dim,
+    k: options.k,
+    maxError,
+    error,
+    recall,
+  };
+  const header = { ...index.header, settings, evidence };
+  await writeHeader(folder, header);
+  index.settings = settings;
+  return { header, trials, reached: error <= maxError };
+}
+
+/** The fewest lists within the error, with the codes' distances if they will do; the most exact setting otherwise. */
+async function firstGoodEnough(
+  attempt: (settings: IvfSettings) => Promise<Trial>,
+  lists: number,
+  spreadWeight: number,
+  maxError: number,
+): Promise<Trial> {
+  let last: Trial | undefined;
+  for (const rerank of [0, RERANK]) {
+    for (const probes of ladder(lists)) {
+      last = await attempt({ probes, rerank, spreadWeight });
+      if (last.error <= maxError) return last;
+    }
+  }
+  return last!;
+}
+
+/** 4, 6, 8, 12, 16, 24, … and all lists. */
+function* ladder(lists: number): Generator<number> {
+  for (let base = 4; base < lists; base *= 2) {
+    yield base;
+    if (base * 1.5 < lists) yield base * 1.5;
+  }
+  yield lists;
+}
+
+function search(index: IvfIndex, options: TuneIvfOptions, settings: Partial<IvfSettings>) {
+  const { queries, k, exclude, excludePerQuery, signal } = options;
+  return index.search(queries, { k, exclude, excludePerQuery, signal, ...settings });
+}
+
+/** Share of the true neighbors that were found. */
+export async function recallOf(found: Neighbors, truth: Neighbors): Promise<number> {
+  const { k } = truth;
+  const breather = new Breather();
+  let hits = 0;
+  let wanted = 0;
+  for (let row = 0; row < truth.ids.length; row += k) {
+    const near = new Set(truth.ids.subarray(row, row + k));
+    near.delete(-1);
+    wanted += near.size;
+    for (const id of found.ids.subarray(row, row + k)) if (near.has(id)) hits++;
+    await breather.pause();
+  }
+  return hits / Math.max(1, wanted);
+}

@@ -1,0 +1,51 @@
+/** Where a datastore's index lies, what it is in figures, and how it is taken away. Building it is `index-store.ts`. */
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ioError } from '../errors.ts';
+import { readHeader } from '../indexes/ivf/ivf-header.ts';
+
+/** Folder of the index within a datastore. */
+export const indexFolder = (store: string): string => join(store, 'index');
+
+/** An index in figures. */
+export interface IndexInfo {
+  kind: string;
+  /** Entries that are indexed; those that came later are searched exactly. */
+  indexed?: number;
+  lists?: number;
+  /** Lists read per query. */
+  probes?: number;
+  /** As measured when it was built: share of the true neighbors found, and mean |Δ log p| of the mixture in nats. */
+  recall?: number;
+  error?: number;
+  /** On disk. */
+  bytes?: number;
+}
+
+/** What `info` says of a store's index. Errors: `STORE_CORRUPT`, `STORE_VERSION` of the index, `IO`. */
+export async function describeIndex(store: string): Promise<IndexInfo> {
+  const header = await readHeader(indexFolder(store));
+  if (!header) return { kind: 'flat' };
+  const { entries: indexed, lists, settings, file, evidence } = header;
+  const measured = (name: string): number | undefined => {
+    const value = evidence?.[name];
+    return typeof value === 'number' ? value : undefined;
+  };
+  return {
+    kind: 'ivf',
+    indexed,
+    lists,
+    probes: settings.probes,
+    recall: measured('recall'),
+    error: measured('error'),
+    bytes: file.bytes,
+  };
+}
+
+/** Takes the index away; search is exact again. For whoever renumbers entries. */
+export async function removeIndex(store: string): Promise<void> {
+  const folder = indexFolder(store);
+  await rm(folder, { recursive: true, force: true }).catch((cause) => {
+    throw ioError('remove', folder, cause);
+  });
+}

@@ -1,0 +1,152 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { Datastore } from '../../dist/datastore/datastore.js';
+import { DatastoreWriter } from '../../dist/datastore/datastore-writer.js';
+import { documentHash } from '../../dist/datastore/hash.js';
+import type { StoreHeader } from '../../dist/datastore/manifest.js';
+import { openIndex } from '../../dist/indexes/open-index.js';
+import { describeIndex, indexFolder, removeIndex } from '../../dist/knnlm/index-folder.js';
+import { indexStore } from '../../dist/knnlm/index-store.js';
+import { retrievalError, valueLogFrequencies } from '../../dist/knnlm/retrieval-error.js';
+import { clustered } from '../indexes/vectors.ts';
+
+const dim = 16;
+const header: StoreHeader = {
+  model: { name: 'none', family: 'none', file: 'none.onnx', contextLength: 64 },
+  fingerprint: { weights: 'w', tokenizer: 't', dtype: 'fp32', keyTensor: 'k', provider: 'cpu' },
+  key: { name: null, tensor: 'k', dim, dtype: 'fp16' },
+  vocabSize: 50,
+  bos: 0,
+  eos: 1,
+  window: 64,
+  stride: 32,
+};
+const settings = { k: 100, lambda: 0.5, temperature: 4, source: 'given' as const };
+let root: string;
+
+/** A store of keys around 50 centers, each with the center's number as its value but for some noise. */
+async function makeStore(name: string, lengths: number[]): Promise<string> {
+  const path = join(root, name);
+  const writer = await DatastoreWriter.open(path, header);
+  for (const [i, length] of lengths.entries()) {
+    await writer.beginDocument({
+      id: `d${i}`,
+      source: 'test',
+      hash: documentHash(`${name} ${i}`),
+      length,
+    });
+    const keys = clustered(length, dim, 50, i);
+    await writer.append(keys, valuesOf(keys, length));
+    await writer.endDocument();
+  }
+  await writer.finish(settings);
+  return path;
+}
+
+function valuesOf(keys: Float32Array, length: number): Uint32Array {
+  return Uint32Array.from({ length }, (_, r) => Math.abs(Math.round(keys[r * dim]! * 3)) % 50);
+}
+
+beforeAll(() => {
+  root = mkdtempSync(join(tmpdir(), 'knnlm-index-store-'));
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+it('indexes a store within the error asked for, and the index is used when the store is opened', async () => {
+  const store = await makeStore('many', [900, 700, 1200, 300, 900]);
+  const phases = new Set<string>();
+  const result = await indexStore(store, {
+    maxError: 0.05,
+    threads: 2,
+    onProgress: ({ phase }) => phases.add(phase),
+  });
+  expect([...phases]).toEqual(['training', 'assigning', 'writing', 'tuning']);
+  expect(result).toMatchObject({ entries: 4000, reached: true });
+  expect(result.error).toBeLessThanOrEqual(0.05);
+  expect(result.recall).toBeGreaterThan(0.5);
+  const datastore = await Datastore.open(store);
+  const index = await openIndex({
+    sources: datastore.keySources(),
+    dim,
+    indexFolder: indexFolder(store),
+  });
+  expect([index.kind, index.size]).toEqual(['ivf', 4000]);
+  await index.close();
+  await datastore.close();
+  const { lists, settings: chosen, recall, error, bytes } = result;
+  expect(await describeIndex(store)).toEqual({
+    kind: 'ivf',
+    indexed: 4000,
+    lists,
+    probes: chosen.probes,
+    recall,
+    error,
+    bytes,
+  });
+  await removeIndex(store);
+  expect(await describeIndex(store)).toEqual({ kind: 'flat' });
+});
+
+it('reads more lists when less error is allowed', async () => {
+  const store = await makeStore('strict', [1500, 1500, 1000]);
+  const loose = await indexStore(store, { maxError: 0.5 });
+  const strict = await indexStore(store, { maxError: 0.001 });
+  expect(strict.settings.probes).toBeGreaterThan(loose.settings.probes);
+  expect(strict.recall).toBeGreaterThan(loose.recall);
+});
+
+it('indexes a store of a single document, whose own entries are then the neighbors', async () => {
+  const store = await makeStore('one', [3000]);
+  const result = await indexStore(store, { maxError: 0.01 });
+  expect(result.reached).toBe(true);
+  expect(Math.max(...result.trials.map(({ error }) => error))).toBeGreaterThan(0);
+});
+
+it('refuses a target that is no error', async () => {
+  const store = await makeStore('bad', [10]);
+  for (const maxError of [0, -1, Number.NaN]) {
+    await expect(indexStore(store, { maxError })).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringContaining(`${maxError}`),
+    });
+  }
+});
+
+it('says that there is nothing to index', async () => {
+  const store = join(root, 'empty');
+  await (await DatastoreWriter.open(store, header)).abort({ commit: true });
+  await expect(indexStore(store)).rejects.toMatchObject({ code: 'NO_DOCUMENTS' });
+  await expect(indexStore(join(root, 'nowhere'))).rejects.toMatchObject({
+    code: 'STORE_NOT_FOUND',
+  });
+});
+
+it('counts frequencies of values, and measures errors in nats', async () => {
+  const store = await makeStore('count', [200]);
+  const datastore = await Datastore.open(store);
+  const frequencies = await valueLogFrequencies(datastore);
+  expect(frequencies.reduce((sum, x) => sum + Math.exp(x), 0)).toBeCloseTo(1, 10);
+  const values = await datastore.valueRange(0, 200);
+  const target = values[0]!;
+  const count = values.filter((value) => value === target).length;
+  expect(frequencies[target]).toBeCloseTo(Math.log((count + 1) / 250), 10);
+
+  // The one neighbor of the right token is found, or a far one of another in its place: p_kNN is 1 or 0.
+  const other = values.findIndex((value) => value !== target);
+  const near = { k: 1, ids: Int32Array.of(0), distances: Float32Array.of(0) };
+  const wrong = { k: 1, ids: Int32Array.of(other), distances: Float32Array.of(9) };
+  const options = {
+    datastore,
+    targets: Uint32Array.of(target),
+    lmLogProbs: Float64Array.of(Math.log(0.5)),
+    settings: [
+      { lambda: 0.5, temperature: 1 },
+      { lambda: 0.2, temperature: 1 },
+    ],
+  };
+  expect(await retrievalError(near, near, options)).toBe(0);
+  expect(await retrievalError(wrong, near, options)).toBeCloseTo(Math.log(0.75 / 0.25), 6);
+  await datastore.close();
+});
