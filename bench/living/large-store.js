@@ -22,7 +22,7 @@ import {
 } from '../../dist/index.js';
 import { planWindows } from '../../dist/knnlm/windows.js';
 import { floatsToHalf } from '../../dist/math/half.js';
-import { headOfDocuments, median, round } from '../shared.js';
+import { headOfDocuments, median, round } from '../common.js';
 
 const [docs, entries = 2_000_000, tokens = 10_000] = process.argv.slice(2);
 if (!docs) throw new Error('usage: node bench/living/large-store.js DOCS.jsonl [ENTRIES] [TOKENS]');

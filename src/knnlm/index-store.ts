@@ -4,6 +4,8 @@
  */
 import { Datastore } from '../datastore/datastore.ts';
 import { freeDiskBytes } from '../datastore/files.ts';
+import { readManifest } from '../datastore/manifest.ts';
+import { withLock } from '../datastore/store-lock.ts';
 import { KnnLMError } from '../errors.ts';
 import { buildIvf } from '../indexes/ivf/build-ivf.ts';
 import type { IvfSettings } from '../indexes/ivf/ivf-header.ts';
@@ -62,11 +64,19 @@ export interface IndexStoreResult {
   trials: Trial[];
 }
 
-/** Errors: `STORE_NOT_FOUND`, `NO_DOCUMENTS`, `DISK_FULL`, `INVALID_ARGUMENT`, `STORE_CORRUPT`, `IO`, `ABORTED`. */
+/**
+ * Nobody else may write meanwhile: a compaction would leave the keys of removed documents in the new index.
+ * Errors: `STORE_NOT_FOUND`, `STORE_LOCKED`, `NO_DOCUMENTS`, `DISK_FULL`, `INVALID_ARGUMENT`, `STORE_CORRUPT`, `IO`, `ABORTED`.
+ */
 export async function indexStore(
   store: string,
   request: IndexStoreRequest = {},
 ): Promise<IndexStoreResult> {
+  await readManifest(store);
+  return await withLock(store, () => buildIndex(store, request));
+}
+
+async function buildIndex(store: string, request: IndexStoreRequest): Promise<IndexStoreResult> {
   const started = performance.now();
   const { maxError = MAX_ERROR, threads, memoryBytes, lists, signal, onProgress } = request;
   if (!(maxError > 0)) {
