@@ -6,7 +6,7 @@ import { checkWritable } from './datastore/files.ts';
 import { checkSameHeader, headerOf, type Manifest, readManifest } from './datastore/manifest.ts';
 import { estimateDocuments } from './datastore/sources/estimate-documents.ts';
 import { type ReadOptions, readDocuments } from './datastore/sources/read-documents.ts';
-import type { DocumentRecord } from './datastore/types.ts';
+import type { DocumentRecord, SettingsRecord } from './datastore/types.ts';
 import { KnnLMError } from './errors.ts';
 import { openIndex } from './indexes/open-index.ts';
 import { addEntries } from './knnlm/add.ts';
@@ -16,7 +16,7 @@ import { usedSettings } from './knnlm/gate.ts';
 import { indexFolder } from './knnlm/index-folder.ts';
 import { checkSettings, DEFAULT_SETTINGS } from './knnlm/interpolate.ts';
 import { KnnLM } from './knnlm/knnlm.ts';
-import { selfTuneStore } from './knnlm/self-tune-store.ts';
+import { ownSettings } from './knnlm/own-settings.ts';
 import { type OpenStoreIndex, Snapshot } from './knnlm/snapshot.ts';
 import { headerFor } from './knnlm/store-header.ts';
 import { describeStore, type StoreInfo } from './knnlm/store-info.ts';
@@ -156,6 +156,14 @@ export async function buildDatastore(
       checkDisk(cost, request.out);
     }
     const writer = await DatastoreWriter.open(request.out, header);
+    let tuningSeconds = 0;
+    const selfTunes = settings.source === 'default' && (request.selfTune ?? true);
+    const findSettings = async (): Promise<SettingsRecord | undefined> => {
+      const began = performance.now();
+      const found = await ownSettings(request.out, model, request);
+      tuningSeconds = (performance.now() - began) / 1000;
+      return found;
+    };
     const resumedEntries = writer.resumed.entries;
     const counts = await buildEntries(
       readDocuments(inputs, { ...readOptions, onSkip }),
@@ -163,6 +171,7 @@ export async function buildDatastore(
       writer,
       {
         settings,
+        findSettings: selfTunes ? findSettings : undefined,
         inputBytes: estimate.fileBytes,
         commitMs: request.commitMs,
         onProgress: request.onProgress,
@@ -170,11 +179,7 @@ export async function buildDatastore(
         signal,
       },
     );
-    const seconds = (performance.now() - started) / 1000;
-    const tuningSeconds =
-      settings.source === 'default' && (request.selfTune ?? true)
-        ? await selfTuneStore(request.out, model, request)
-        : 0;
+    const seconds = (performance.now() - started) / 1000 - tuningSeconds;
     const info = await datastoreInfo(request.out);
     const { documents, entries, bytes } = info;
     return {

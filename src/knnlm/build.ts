@@ -27,6 +27,8 @@ export interface BuildOptions {
   settings: SettingsRecord | null;
   /** Bytes of input in all, for progress; 0 when unknown. */
   inputBytes: number;
+  /** Finds better ones when all entries are stored, before the store counts as finished: a kill meanwhile costs nothing else. */
+  findSettings?: () => Promise<SettingsRecord | undefined>;
   commitMs?: number;
   onProgress?: (progress: Progress) => void;
   onSkip?: (skip: { source: string; reason: string }) => void;
@@ -76,6 +78,7 @@ export async function buildEntries(
   const ahead: { group: PlannedWindow[]; keys: Promise<Float32Array[]> }[] = [];
   let committed = performance.now();
   let betweenGroups = true;
+  let { settings } = options;
   const writeOldest = async (): Promise<void> => {
     const { group, keys } = ahead.shift()!;
     const fresh = await keys;
@@ -107,12 +110,14 @@ export async function buildEntries(
       if (options.signal?.aborted) throw new KnnLMError('ABORTED', 'The build was stopped.');
     }
     while (ahead.length > 0) await writeOldest();
+    await writer.commit();
+    if (writer.entries > 0) settings = (await options.findSettings?.()) ?? settings;
   } catch (error) {
     await Promise.allSettled(ahead.map(({ keys }) => keys));
     await writer.abort({ commit: betweenGroups });
     throw error;
   }
-  await writer.finish(options.settings);
+  await writer.finish(settings);
   return counts;
 }
 
