@@ -40,6 +40,12 @@ async function phase(name, work) {
 const out = mkdtempSync(join(tmpdir(), 'knnlm-loop-'));
 const settings = { k: 1024, lambda: 0.7, temperature: 8 };
 const store = join(out, 'store');
+// The first build and opening in a process also load and compile modules, once.
+await phase('first use', async () => {
+  const small = join(out, 'small');
+  await buildEntriesFrom(valid, { out: small, megabytes: 0.01, settings });
+  await (await openKnnLM(small)).close();
+});
 await phase('build', () =>
   buildEntriesFrom(train, { out: store, megabytes: Number(megabytes), settings }),
 );
