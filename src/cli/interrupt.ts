@@ -5,6 +5,14 @@
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
 
+let current: AbortController | undefined;
+
+/** Ends the work under way as the first Ctrl-C does. @returns whether there is any */
+export function abandonWork(): boolean {
+  current?.abort();
+  return current !== undefined;
+}
+
 /** Runs `work` with a signal that Ctrl-C aborts. */
 export async function interruptible<T>(
   work: (signal: AbortSignal) => Promise<T>,
@@ -18,9 +26,11 @@ export async function interruptible<T>(
     controller.abort();
   };
   for (const signal of SIGNALS) process.on(signal, interrupt);
+  current = controller;
   try {
     return await work(controller.signal);
   } finally {
     for (const signal of SIGNALS) process.off(signal, interrupt);
+    current = undefined;
   }
 }
