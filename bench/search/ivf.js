@@ -20,7 +20,7 @@ import { FlatIndex } from '../../dist/indexes/flat-index.js';
 import { buildIvf } from '../../dist/indexes/ivf/build-ivf.js';
 import { IvfIndex } from '../../dist/indexes/ivf/ivf-index.js';
 import { interpolate, knnLogProbOf } from '../../dist/knnlm/interpolate.js';
-import { median, percentile, round } from '../shared.js';
+import { median, percentile, round } from '../common.js';
 import { describeFile, readQueries } from './keys-file.js';
 
 const { values: options } = parseArgs({
