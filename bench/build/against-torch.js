@@ -35,6 +35,7 @@ await headOfDocuments(text, Number(options.documents), docs);
 async function ours(round) {
   let first;
   const built = await buildDatastore([docs], {
+    selfTune: false, // no peer does it
     out: join(folder, `ours-${round}`),
     onPlan: () => {
       first = performance.now();
