@@ -34,7 +34,8 @@ export {
   type NeighborRow,
   neighborWeights,
 } from './knnlm/interpolate.ts';
-export { KnnLM } from './knnlm/knnlm.ts';
+export { KnnLM, type StoreChoice } from './knnlm/knnlm.ts';
+export type { OpenStore } from './knnlm/open-stores.ts';
 export {
   type ReceiptOptions,
   type RemovalReceipt,

@@ -3,98 +3,28 @@ import { checkBuildTarget } from './datastore/build-target.ts';
 import { Datastore } from './datastore/datastore.ts';
 import { DatastoreWriter } from './datastore/datastore-writer.ts';
 import { checkWritable } from './datastore/files.ts';
-import { checkSameHeader, headerOf, type Manifest, readManifest } from './datastore/manifest.ts';
+import { headerOf, readManifest } from './datastore/manifest.ts';
 import { estimateDocuments } from './datastore/sources/estimate-documents.ts';
 import { type ReadOptions, readDocuments } from './datastore/sources/read-documents.ts';
 import type { DocumentRecord, SettingsRecord } from './datastore/types.ts';
-import { KnnLMError } from './errors.ts';
-import { openIndex } from './indexes/open-index.ts';
 import { addEntries } from './knnlm/add.ts';
 import { buildEntries } from './knnlm/build.ts';
 import { checkDisk, planBuild } from './knnlm/estimate.ts';
 import { usedSettings } from './knnlm/gate.ts';
-import { indexFolder } from './knnlm/index-folder.ts';
 import { checkSettings, DEFAULT_SETTINGS } from './knnlm/interpolate.ts';
-import { KnnLM } from './knnlm/knnlm.ts';
+import { loadStoreModel, type OpenOptions, openKnnLM } from './knnlm/open-knnlm.ts';
 import { ownSettings } from './knnlm/own-settings.ts';
-import { type OpenStoreIndex, Snapshot } from './knnlm/snapshot.ts';
 import { headerFor } from './knnlm/store-header.ts';
 import { describeStore, type StoreInfo } from './knnlm/store-info.ts';
 import type { AddOptions, AddResult, BuildRequest, BuildResult } from './knnlm/types.ts';
 import { defaultWindowPlan } from './knnlm/windows.ts';
-import type {
-  KeyName,
-  LanguageModel,
-  LoadModelOptions,
-  ModelDtype,
-} from './model/language-model.ts';
+import type { LoadModelOptions } from './model/language-model.ts';
 import { loadModel } from './model/load-model.ts';
+
+export { type OpenOptions, openKnnLM };
 
 /** The bundled base model. */
 export const DEFAULT_MODEL = 'wiki-mini';
-
-export interface OpenOptions
-  extends Pick<LoadModelOptions, 'workers' | 'threads' | 'onDownload' | 'signal'> {
-  /** Where the model lies now, when not where it was at build. It must be the same model. */
-  model?: string;
-  /** Bytes of memory the index may use. */
-  memoryBytes?: number;
-}
-
-/**
- * Opens a datastore with the model it was built with.
- * Errors: `STORE_NOT_FOUND`, `STORE_CORRUPT`, `STORE_VERSION`, `MODEL_NOT_FOUND`, `MODEL_MISMATCH`, `NO_DOCUMENTS`.
- */
-export async function openKnnLM(store: string, options: OpenOptions = {}): Promise<KnnLM> {
-  const datastore = await Datastore.open(store);
-  let loaded: LanguageModel | undefined;
-  try {
-    if (datastore.liveEntries === 0) {
-      throw new KnnLMError(
-        'NO_DOCUMENTS',
-        datastore.complete
-          ? `The datastore ${store} holds no documents. Add some: knnlm add ${store} DOCS...`
-          : `The datastore ${store} holds no entries yet. Build it first: knnlm build DOCS... --out ${store}`,
-      );
-    }
-    loaded = await loadStoreModel(datastore.manifest, options);
-  } catch (error) {
-    await loaded?.close();
-    await datastore.close();
-    throw error;
-  }
-  const openStoreIndex: OpenStoreIndex = (current) =>
-    openIndex({
-      sources: current.keySources(),
-      dim: current.keyDim,
-      memoryBytes: options.memoryBytes,
-      indexFolder: indexFolder(current.path),
-    });
-  try {
-    const snapshot = await Snapshot.open(datastore, openStoreIndex);
-    return new KnnLM({ snapshot, model: loaded, openIndex: openStoreIndex });
-  } catch (error) {
-    await loaded.close();
-    throw error;
-  }
-}
-
-/** The model that made a datastore's keys. Errors: those of `loadModel`, `MODEL_MISMATCH`. */
-async function loadStoreModel(manifest: Manifest, options: OpenOptions): Promise<LanguageModel> {
-  const header = headerOf(manifest);
-  const model = await loadModel(options.model ?? header.model.name, {
-    ...options,
-    ...(header.key.name ? { key: header.key.name as KeyName } : { keyTensor: header.key.tensor }),
-    dtype: header.fingerprint.dtype as ModelDtype,
-  });
-  try {
-    checkSameHeader(manifest, headerFor(model, { ...header, keyDtype: header.key.dtype }));
-    return model;
-  } catch (error) {
-    await model.close();
-    throw error;
-  }
-}
 
 /** Figures of a datastore, without loading its model. */
 export async function datastoreInfo(store: string): Promise<StoreInfo> {

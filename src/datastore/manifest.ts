@@ -119,29 +119,39 @@ export function addRange(ranges: readonly IdRange[], range: IdRange): IdRange[] 
   return at < 0 ? [...ranges, range] : [...ranges.slice(0, at), range, ...ranges.slice(at)];
 }
 
+/** The first thing in which two headers' models differ, and so their keys cannot be compared. */
+export function modelDifference(
+  one: StoreHeader,
+  other: StoreHeader,
+): { what: string; values: [unknown, unknown] } | undefined {
+  const parts: [string, unknown, unknown][] = [
+    ['model weights', one.fingerprint.weights, other.fingerprint.weights],
+    ['tokenizer', one.fingerprint.tokenizer, other.fingerprint.tokenizer],
+    ['model dtype', one.fingerprint.dtype, other.fingerprint.dtype],
+    ['key tensor', one.fingerprint.keyTensor, other.fingerprint.keyTensor],
+    ['key tensor', one.key.tensor, other.key.tensor],
+    ['execution provider', one.fingerprint.provider, other.fingerprint.provider],
+    ['key width', one.key.dim, other.key.dim],
+    ['vocabulary size', one.vocabSize, other.vocabSize],
+    ['BOS token', one.bos, other.bos],
+    ['EOS token', one.eos, other.eos],
+  ];
+  const found = parts.find(([, a, b]) => a !== b);
+  return found && { what: found[0], values: [found[1], found[2]] };
+}
+
 /**
  * Refuses to mix keys that cannot be compared. A model's name and folder may differ, its fingerprint may not.
  * Errors: `MODEL_MISMATCH`, `INVALID_ARGUMENT`, naming both values.
  */
 export function checkSameHeader(manifest: Manifest, header: StoreHeader): void {
   const stored = headerOf(manifest);
-  const modelParts: [string, unknown, unknown][] = [
-    ['model weights', stored.fingerprint.weights, header.fingerprint.weights],
-    ['tokenizer', stored.fingerprint.tokenizer, header.fingerprint.tokenizer],
-    ['model dtype', stored.fingerprint.dtype, header.fingerprint.dtype],
-    ['key tensor', stored.fingerprint.keyTensor, header.fingerprint.keyTensor],
-    ['key tensor', stored.key.tensor, header.key.tensor],
-    ['execution provider', stored.fingerprint.provider, header.fingerprint.provider],
-    ['key width', stored.key.dim, header.key.dim],
-    ['vocabulary size', stored.vocabSize, header.vocabSize],
-    ['BOS token', stored.bos, header.bos],
-    ['EOS token', stored.eos, header.eos],
-  ];
-  for (const [what, old, now] of modelParts) {
-    if (old === now) continue;
+  const difference = modelDifference(stored, header);
+  if (difference) {
+    const { what, values } = difference;
     throw new KnnLMError(
       'MODEL_MISMATCH',
-      `The datastore was built with another model: its ${what} is ${old} (${stored.model.name}), here it is ${now} (${header.model.name}). Use the model it was built with, or build a new datastore.`,
+      `The datastore was built with another model: its ${what} is ${values[0]} (${stored.model.name}), here it is ${values[1]} (${header.model.name}). Use the model it was built with, or build a new datastore.`,
     );
   }
   const settings: [string, unknown, unknown][] = [

@@ -30,22 +30,26 @@ export class JoinedIndex implements VectorIndex {
 
   async search(queries: Float32Array, options: SearchOptions): Promise<Neighbors> {
     const q = checkSearch(this, queries, options);
-    const { k } = options;
+    const { k, exclude = [] } = options;
+    const searched = this.#parts
+      .map((part, p) => ({ part, start: this.#starts[p]! }))
+      .filter(({ part, start }) => !covers(exclude, start, start + part.size));
     const found = await Promise.all(
-      this.#parts.map((part, p) =>
+      searched.map(({ part, start }) =>
         part.search(queries, {
           ...options,
           // A short part's rows need not be as long as k.
           k: Math.max(1, Math.min(k, part.size)),
-          exclude: shift(options.exclude ?? [], this.#starts[p]!),
-          excludePerQuery: options.excludePerQuery?.map((own) => shift(own, this.#starts[p]!)),
+          exclude: shift(exclude, start),
+          excludePerQuery: options.excludePerQuery?.map((own) => shift(own, start)),
         }),
       ),
     );
+    const starts = searched.map(({ start }) => start);
     const result = { k, ids: new Int32Array(q * k), distances: new Float32Array(q * k) };
     const breather = new Breather();
     for (let query = 0; query < q; query++) {
-      mergeRow(found, this.#starts, query, result);
+      mergeRow(found, starts, query, result);
       await breather.pause();
     }
     return result;
@@ -54,6 +58,11 @@ export class JoinedIndex implements VectorIndex {
   async close(): Promise<void> {
     await Promise.all(this.#parts.map((part) => part.close()));
   }
+}
+
+/** Whether nothing of [start, end) is left to search. */
+function covers(ranges: readonly IdRange[], start: number, end: number): boolean {
+  return ranges.some(([from, to]) => from <= start && to >= end);
 }
 
 /** Ranges in a part's own ids; what lies outside is dropped by the part. */

@@ -1,6 +1,6 @@
 /** From an entry id back to its document: the text read before a stored context's target, and the text after it. */
-import type { Datastore } from '../datastore/datastore.ts';
 import type { Tokenizer } from '../model/tokenizer.ts';
+import type { Entries } from './entries.ts';
 import type { Neighbor } from './types.ts';
 
 export interface EntryHit {
@@ -17,17 +17,18 @@ export interface EntryHit {
  */
 export async function citeEntries(
   hits: readonly EntryHit[],
-  { datastore, tokenizer, around }: { datastore: Datastore; tokenizer: Tokenizer; around: number },
+  { datastore, tokenizer, around }: { datastore: Entries; tokenizer: Tokenizer; around: number },
 ): Promise<Neighbor[]> {
   return Promise.all(
     hits.map(async ({ entry, distance, weight }) => {
-      const { document, position } = datastore.documents.locate(entry);
+      const { document, position, store } = datastore.documents.locate(entry);
       const start = Math.max(document.start, entry - around);
       const end = Math.min(document.start + document.length, entry + 1 + around);
       const tokens = await datastore.valueRange(start, end);
       const targetId = tokens[entry - start]!;
       return {
         entry,
+        ...(store !== undefined && { store }),
         document: document.id,
         position,
         distance,

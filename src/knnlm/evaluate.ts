@@ -98,7 +98,12 @@ export async function scoreDocument(
       return;
     }
     const { exclude, signal } = options;
-    const found = await retriever.retrieve(queries, { k: settings.k, exclude, signal });
+    const found = await retriever.retrieve(queries, {
+      k: settings.k,
+      within: settings.lambdas?.map(({ range }) => range),
+      exclude,
+      signal,
+    });
     for (let i = from; i < to; i++) {
       mixed[i] = mixer.next(targets[i]!, lm[i]!, neighborRow(found, i - from));
       if ((i & 31) === 0) await breather.pause();

@@ -134,8 +134,24 @@ export interface Weighed {
 }
 
 /** What a result tells of the settings: not the gate's numbers, only that there was one. */
-export function usedSettings({ k, lambda, temperature, gate }: ResolvedSettings): UsedSettings {
-  return { k, lambda, temperature, ...(gate && { gate: true as const }) };
+export function usedSettings({
+  k,
+  lambda,
+  temperature,
+  gate,
+  stores,
+  lambdas,
+}: ResolvedSettings): UsedSettings {
+  return {
+    k,
+    lambda,
+    temperature,
+    ...(gate && { gate: true as const }),
+    ...(stores && { stores }),
+    ...(lambdas && {
+      lambdas: Object.fromEntries(lambdas.map(({ name, lambda }) => [name, lambda])),
+    }),
+  };
 }
 
 /** A gate ready for queries. */

@@ -3,13 +3,14 @@ import { KnnLMError } from '../errors.ts';
 import type { IdRange } from '../math/vectors.ts';
 import type { LanguageModel } from '../model/language-model.ts';
 import { citeEntries, type EntryHit } from './cite.ts';
-import { Gate, usedSettings } from './gate.ts';
-import { mixture, neighborWeights, votesOf } from './interpolate.ts';
+import { usedSettings } from './gate.ts';
+import { mixture, votesOf } from './interpolate.ts';
 import { SequenceReader } from './reader.ts';
 import { neighborRow, type Retrieved, type Retriever } from './retriever.ts';
 import { Sampler } from './sampler.ts';
 import { StopStrings } from './stop-strings.ts';
 import type { GeneratedToken, GenerateRequest, Generation, ResolvedSettings } from './types.ts';
+import { Weigher } from './weigh.ts';
 import type { WindowPlan } from './windows.ts';
 
 export interface GenerateOptions
@@ -44,7 +45,7 @@ export async function predict(
   retriever: Retriever,
   { settings, exclude, signal, alwaysSearch = false }: PredictOptions,
 ): Promise<Prediction> {
-  const { k, gate } = settings;
+  const { k, gate, lambdas } = settings;
   const lm = next.logProbs;
   if (settings.lambda === 0 && !gate && !alwaysSearch) {
     return {
@@ -55,14 +56,14 @@ export async function predict(
       weights: new Float64Array(0),
     };
   }
-  const retrieved = await retriever.retrieve(next.key, { k, exclude, signal });
+  const retrieved = await retriever.retrieve(next.key, {
+    k,
+    within: lambdas?.map(({ range }) => range),
+    exclude,
+    signal,
+  });
   const row = neighborRow(retrieved, 0);
-  const { lambda, weights } = gate
-    ? new Gate(gate, k).weigh(row)
-    : {
-        lambda: settings.lambda,
-        weights: neighborWeights(row.distances, settings.temperature),
-      };
+  const { lambda, weights } = new Weigher(settings).weigh(row);
   const votes = votesOf(row, weights);
   return { logProbs: mixture(lm, votes, lambda), lm, votes, retrieved, weights };
 }

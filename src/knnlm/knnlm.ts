@@ -1,4 +1,4 @@
-/** An open datastore with its model: search, evaluate, generate, add, remove. The command line and the server hold no method of their own. */
+/** Open datastores with their model: search, evaluate, generate, add, remove. The command line and the server hold no method of their own. */
 import {
   type Compaction,
   type CompactOptions,
@@ -16,11 +16,12 @@ import { citeEntries } from './cite.ts';
 import { evaluate } from './evaluate.ts';
 import { usedSettings } from './gate.ts';
 import { generate, predict } from './generate.ts';
-import { checkSettings, DEFAULT_SETTINGS } from './interpolate.ts';
+import type { OpenStore, OpenStores } from './open-stores.ts';
 import { SequenceReader } from './reader.ts';
-import { mergeRanges, type Retriever } from './retriever.ts';
+import { excludedEntries, pickedStores, resolveSettings } from './resolve-settings.ts';
+import type { Retriever } from './retriever.ts';
 import { largest } from './sampler.ts';
-import type { OpenStoreIndex, Snapshot } from './snapshot.ts';
+import type { OpenStoreIndex } from './snapshot.ts';
 import type { StoreInfo } from './store-info.ts';
 import { type TuneRequest, type Tuning, tune } from './tune.ts';
 import type {
@@ -40,29 +41,42 @@ import type { WindowPlan } from './windows.ts';
 
 const CANDIDATES_SHOWN = 10;
 
+/** Which of the open datastores is changed; needed when several are open. */
+export interface StoreChoice {
+  store?: string;
+}
+
 export class KnnLM {
   readonly model: LanguageModel;
   readonly #openIndex: OpenStoreIndex;
   /** What a request that begins now reads. */
-  #snapshot: Snapshot;
+  #open: OpenStores;
   #refreshing: Promise<unknown> = Promise.resolve();
 
-  constructor(parts: { snapshot: Snapshot; model: LanguageModel; openIndex: OpenStoreIndex }) {
-    this.#snapshot = parts.snapshot;
+  constructor(parts: { open: OpenStores; model: LanguageModel; openIndex: OpenStoreIndex }) {
+    this.#open = parts.open;
     this.model = parts.model;
     this.#openIndex = parts.openIndex;
   }
 
+  /** The open datastores, in the order they were named. */
+  get stores(): readonly OpenStore[] {
+    return this.#open.stores;
+  }
+
+  /** Of the first datastore; `stores` has all. */
   get info(): StoreInfo {
-    return this.#snapshot.info;
+    return this.stores[0]!.info;
   }
 
+  /** The first datastore; `stores` has all. */
   get datastore(): Datastore {
-    return this.#snapshot.datastore;
+    return this.stores[0]!.datastore;
   }
 
+  /** Over all open datastores. */
   get retriever(): Retriever {
-    return this.#snapshot.retriever;
+    return this.#open.retriever;
   }
 
   /**
@@ -72,9 +86,9 @@ export class KnnLM {
    */
   async refresh(): Promise<boolean> {
     const turn = this.#refreshing.then(async () => {
-      const before = this.#snapshot;
-      this.#snapshot = await before.refresh(this.#openIndex);
-      if (this.#snapshot === before) return false;
+      const before = this.#open;
+      this.#open = await before.refresh(this.#openIndex);
+      if (this.#open === before) return false;
       await before.release();
       return true;
     });
@@ -85,44 +99,31 @@ export class KnnLM {
   /** Adds documents and takes them up. Errors: as `addDocuments`. */
   async add(
     documents: AsyncIterable<SourceDocument> | Iterable<SourceDocument>,
-    options: AddOptions = {},
+    { store, ...options }: AddOptions & StoreChoice = {},
   ): Promise<AddResult> {
-    const result = await addEntries(asRead(documents), this.model, this.datastore.path, options);
+    const { path } = this.#chosen(store);
+    const result = await addEntries(asRead(documents), this.model, path, options);
     await this.refresh();
     return result;
   }
 
   /** Removes documents; the next request retrieves nothing of them. Errors: as `removeDocuments`. */
-  async remove(selection: DocumentSelection): Promise<Removal> {
-    const removal = await removeDocuments(this.datastore.path, selection);
+  async remove(selection: DocumentSelection, { store }: StoreChoice = {}): Promise<Removal> {
+    const removal = await removeDocuments(this.#chosen(store).path, selection);
     await this.refresh();
     return removal;
   }
 
   /** Rewrites the datastore without what was removed, and takes it up. Errors: as `compactDatastore`. */
-  async compact(options: CompactOptions = {}): Promise<Compaction> {
-    const result = await compactDatastore(this.datastore.path, options);
+  async compact({ store, ...options }: CompactOptions & StoreChoice = {}): Promise<Compaction> {
+    const result = await compactDatastore(this.#chosen(store).path, options);
     await this.refresh();
     return result;
   }
 
-  /** The settings a request will run with: its own, then the store's, then the paper's. */
+  /** The settings a request will run with: its own, then those of the first store it reads, then the paper's. */
   settings(request: RetrievalRequest = {}): ResolvedSettings {
-    const base: ResolvedSettings = this.datastore.settings ?? DEFAULT_SETTINGS;
-    const { k = base.k, lambda = base.lambda, temperature = base.temperature } = request;
-    checkSettings({ k, lambda, temperature });
-    const own = k === base.k && lambda === base.lambda && temperature === base.temperature;
-    const given = [request.k, request.lambda, request.temperature].some((x) => x !== undefined);
-    if (request.gate && !(base.gate && own)) {
-      throw new KnnLMError(
-        'INVALID_ARGUMENT',
-        base.gate
-          ? 'The gate was made for the settings of the store: leave out k, lambda and temperature.'
-          : 'The datastore has no gate. Make one on held-out text: knnlm tune STORE TEXT...',
-      );
-    }
-    const gated = base.gate && (request.gate ?? !given);
-    return { k, lambda, temperature, ...(gated && { gate: base.gate }) };
+    return resolveSettings(this.#open, request);
   }
 
   /** What is near a context, and what the mixture makes of it. Errors: `INVALID_ARGUMENT`, `ABORTED`. */
@@ -130,17 +131,17 @@ export class KnnLM {
     const settings = this.settings(request);
     const show = Math.min(
       positive('The number of neighbors shown', request.show ?? 10),
-      settings.k,
+      settings.k * (settings.lambdas?.length ?? 1),
     );
     const { signal } = request;
-    const exclude = this.#excluded(request.excludeDocuments);
-    const snapshot = this.#snapshot.hold();
+    const exclude = this.#excluded(request, request.excludeDocuments);
+    const open = this.#open.hold();
     let reader: SequenceReader | undefined;
     try {
       const [ids] = await this.model.encodeDocuments([context]);
       reader = await SequenceReader.open(this.model, this.#plan);
       const next = await reader.read([this.model.tokenizer.bos, ...ids!]);
-      const prediction = await predict(next, snapshot.retriever, {
+      const prediction = await predict(next, open.retriever, {
         settings,
         exclude,
         signal,
@@ -155,7 +156,7 @@ export class KnnLM {
       return {
         query: context,
         neighbors: await citeEntries(hits, {
-          datastore: snapshot.datastore,
+          datastore: open.retriever.datastore,
           tokenizer: this.model.tokenizer,
           around: request.around ?? 16,
         }),
@@ -170,7 +171,7 @@ export class KnnLM {
       };
     } finally {
       await reader?.close();
-      await snapshot.release();
+      await open.release();
     }
   }
 
@@ -182,26 +183,48 @@ export class KnnLM {
     const options = {
       ...this.#plan,
       settings: this.settings(request),
-      exclude: this.#excluded(request.excludeDocuments),
+      exclude: this.#excluded(request, request.excludeDocuments),
       maxTokens: request.maxTokens,
       onProgress: request.onProgress,
       signal: request.signal,
     };
-    const snapshot = this.#snapshot.hold();
-    return evaluate(documents, this.model, snapshot.retriever, options).finally(() =>
-      snapshot.release(),
-    );
+    const open = this.#open.hold();
+    return evaluate(documents, this.model, open.retriever, options).finally(() => open.release());
   }
 
   /**
-   * Finds k, λ, T and a gate on held-out text, and stores them with the evidence.
+   * Finds k, λ, T and a gate on held-out text, and stores them with the evidence. Of several stores together they are
+   * only told: they are nobody's own.
    * Errors: `NO_DOCUMENTS` when there is no text, `INVALID_ARGUMENT`, `ABORTED`, `STORE_LOCKED`.
    */
-  tune(
+  async tune(
     documents: AsyncIterable<SourceDocument> | Iterable<SourceDocument>,
-    { excludeDocuments, ...request }: TuneRequest = {},
+    { excludeDocuments, stores, save, ...request }: TuneRequest = {},
   ): Promise<Tuning> {
-    return tune(documents, this, { ...request, exclude: this.#excluded(excludeDocuments) });
+    const picked = pickedStores(this.#open, { stores });
+    const [{ datastore }] = picked as [OpenStore];
+    if (save && picked.length > 1) {
+      throw new KnnLMError(
+        'INVALID_ARGUMENT',
+        `Settings of ${picked.length} stores together cannot be kept in one of them. Tune without saving, and give what was found with each request.`,
+      );
+    }
+    const exclude = this.#excluded({ stores }, excludeDocuments);
+    const keep = save ?? picked.length === 1;
+    const open = this.#open.hold();
+    const { retriever } = open;
+    // Of one store among several, what it holds itself is compared with the text.
+    const read = picked.length === 1 ? datastore : retriever.datastore;
+    const parts = { datastore: read, retriever, model: this.model };
+    try {
+      return await tune(documents, parts, {
+        ...request,
+        exclude,
+        ...(keep && { save: (settings) => datastore.updateSettings(settings) }),
+      });
+    } finally {
+      await open.release();
+    }
   }
 
   /** Yields tokens as they are chosen and returns the whole text at the end. */
@@ -211,7 +234,7 @@ export class KnnLM {
   ): AsyncGenerator<GeneratedToken, Generation> {
     // What is wrong with the request is said at once, not with the first token.
     this.settings(knn);
-    this.#excluded(excludeDocuments);
+    this.#excluded(knn, excludeDocuments);
     return this.#generate(prompt, { knn, excludeDocuments, ...request });
   }
 
@@ -223,19 +246,19 @@ export class KnnLM {
       ...request,
       ...this.#plan,
       settings: this.settings(knn),
-      exclude: this.#excluded(excludeDocuments),
+      exclude: this.#excluded(knn, excludeDocuments),
     };
-    const snapshot = this.#snapshot.hold();
+    const open = this.#open.hold();
     try {
-      return yield* generate(prompt, this.model, snapshot.retriever, options);
+      return yield* generate(prompt, this.model, open.retriever, options);
     } finally {
-      await snapshot.release();
+      await open.release();
     }
   }
 
   async close(): Promise<void> {
     await this.#refreshing;
-    await Promise.all([this.#snapshot.release(), this.model.close()]);
+    await Promise.all([this.#open.release(), this.model.close()]);
   }
 
   get #plan(): WindowPlan {
@@ -243,18 +266,17 @@ export class KnnLM {
     return { window, stride };
   }
 
-  #excluded(documents: readonly string[] = []): IdRange[] {
-    return mergeRanges(
-      documents.map((id) => {
-        const document = this.datastore.documents.find(id);
-        if (!document) {
-          throw new KnnLMError(
-            'INVALID_ARGUMENT',
-            `The datastore holds no document ${JSON.stringify(id)}.`,
-          );
-        }
-        return [document.start, document.start + document.length];
-      }),
+  #excluded(request: RetrievalRequest = {}, documents?: readonly string[]): IdRange[] {
+    return excludedEntries(this.#open, request, documents);
+  }
+
+  /** The datastore that a change is for. Errors: `INVALID_ARGUMENT` when it could be several. */
+  #chosen(name: string | undefined): Datastore {
+    if (name !== undefined) return this.#open.named(name).datastore;
+    if (this.stores.length === 1) return this.datastore;
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      `Several datastores are open (${this.stores.map((open) => open.name).join(', ')}). Say which one to change: { store: name }.`,
     );
   }
 }

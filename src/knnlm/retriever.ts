@@ -1,7 +1,8 @@
-/** A datastore with its index: queries in, neighbors with their values out. */
-import type { Datastore } from '../datastore/datastore.ts';
-import type { VectorIndex } from '../indexes/vector-index.ts';
+/** Stored entries with their index: queries in, neighbors with their values out. */
+import type { Neighbors, VectorIndex } from '../indexes/vector-index.ts';
+import { Breather } from '../math/breather.ts';
 import type { IdRange } from '../math/vectors.ts';
+import type { Entries } from './entries.ts';
 import type { NeighborRow } from './interpolate.ts';
 
 export interface RetrieveOptions {
@@ -10,6 +11,8 @@ export interface RetrieveOptions {
   exclude?: readonly IdRange[];
   /** (q) one list of further ranges per query. */
   excludePerQuery?: readonly (readonly IdRange[])[];
+  /** Searched one by one: the k nearest of each of these ranges, so that rows are as long as all together. Default: all at once. */
+  within?: readonly IdRange[];
   signal?: AbortSignal;
 }
 
@@ -25,12 +28,12 @@ export interface Retrieved {
 }
 
 export class Retriever {
-  readonly datastore: Datastore;
+  readonly datastore: Entries;
   readonly index: VectorIndex;
   /** Milliseconds spent searching since the start. */
   searchMs = 0;
 
-  constructor(datastore: Datastore, index: VectorIndex) {
+  constructor(datastore: Entries, index: VectorIndex) {
     this.datastore = datastore;
     this.index = index;
   }
@@ -39,11 +42,27 @@ export class Retriever {
   async retrieve(queries: Float32Array, options: RetrieveOptions): Promise<Retrieved> {
     const started = performance.now();
     const exclude = mergeRanges([...this.datastore.excludedRanges(), ...(options.exclude ?? [])]);
-    const k = Math.max(1, Math.min(options.k, this.index.size));
-    const { ids, distances } = await this.index.search(queries, { ...options, k, exclude });
-    const values = await this.#valuesOf(ids);
+    const found = await this.#search(queries, { ...options, exclude });
+    const values = await this.#valuesOf(found.ids);
     this.searchMs += performance.now() - started;
-    return { k, ids, distances, values };
+    return { ...found, values };
+  }
+
+  async #search(
+    queries: Float32Array,
+    { within, ...options }: RetrieveOptions & { exclude: readonly IdRange[] },
+  ): Promise<Neighbors> {
+    const { size } = this.index;
+    const upTo = (count: number): number => Math.max(1, Math.min(options.k, count));
+    if (!within) return await this.index.search(queries, { ...options, k: upTo(size) });
+    const found = within.map(([start, end]) =>
+      this.index.search(queries, {
+        ...options,
+        k: upTo(end - start),
+        exclude: mergeRanges([...options.exclude, [0, start], [end, size]]),
+      }),
+    );
+    return await mergeNeighbors(await Promise.all(found));
   }
 
   #valuesOf(ids: Int32Array): Promise<Uint32Array> | Uint32Array {
@@ -54,15 +73,49 @@ export class Retriever {
   }
 }
 
+/** A row of what was retrieved. */
+export interface RetrievedRow extends NeighborRow {
+  /** (k) entry ids, -1 in padding. */
+  ids: ArrayLike<number>;
+}
+
 /** One query's row, as views without copying. */
 export function neighborRow(
-  { k, distances, values }: Retrieved,
+  { k, ids, distances, values }: Retrieved,
   row: number,
   atMost = k,
-): NeighborRow {
+): RetrievedRow {
   const start = row * k;
   const end = start + Math.min(k, atMost);
-  return { distances: distances.subarray(start, end), values: values.subarray(start, end) };
+  return {
+    ids: ids.subarray(start, end),
+    distances: distances.subarray(start, end),
+    values: values.subarray(start, end),
+  };
+}
+
+/** Rows of several searches for the same queries, each as long as all of theirs together, nearest first. */
+async function mergeNeighbors(parts: readonly Neighbors[]): Promise<Neighbors> {
+  const k = parts.reduce((sum, part) => sum + part.k, 0);
+  const q = parts[0]!.ids.length / parts[0]!.k;
+  const ids = new Int32Array(q * k);
+  const distances = new Float32Array(q * k);
+  const breather = new Breather();
+  for (let row = 0; row < q; row++) {
+    const found = parts.flatMap((part) =>
+      Array.from({ length: part.k }, (_, i) => ({
+        id: part.ids[row * part.k + i]!,
+        distance: part.distances[row * part.k + i]!,
+      })),
+    );
+    found.sort((a, b) => (a.distance === b.distance ? a.id - b.id : a.distance - b.distance));
+    for (const [i, { id, distance }] of found.entries()) {
+      ids[row * k + i] = id;
+      distances[row * k + i] = distance;
+    }
+    await breather.pause();
+  }
+  return { k, ids, distances };
 }
 
 /** Sorts ranges and joins those that touch. */

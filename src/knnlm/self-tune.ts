@@ -3,11 +3,11 @@
  * with its own document left out, stand in for text that was not stored. What they show of the scale of the distances
  * and of how much the documents say about each other is what k, λ, T and the gate need.
  */
-import type { Datastore } from '../datastore/datastore.ts';
 import type { DocumentRecord, SettingsRecord } from '../datastore/types.ts';
 import { Breather } from '../math/breather.ts';
 import type { IdRange } from '../math/vectors.ts';
 import { collectNeighbors } from './collect-neighbors.ts';
+import type { Entries } from './entries.ts';
 import { DEFAULT_SETTINGS } from './interpolate.ts';
 import { runSettingsSearch } from './run-settings-search.ts';
 import { gateReport, settingsOf, type TuneParts, type TuneRequest } from './tune.ts';
@@ -70,7 +70,7 @@ export async function selfTune(
 }
 
 /** Windows spread evenly over the store's documents, each with evenly spread positions and its own document left out. */
-async function ownWindows(datastore: Datastore, most: number): Promise<TuningWindow[]> {
+async function ownWindows(datastore: Entries, most: number): Promise<TuningWindow[]> {
   const { header } = datastore;
   const breather = new Breather();
   let total = 0;
@@ -105,7 +105,7 @@ async function ownWindows(datastore: Datastore, most: number): Promise<TuningWin
 }
 
 async function readWindow(
-  datastore: Datastore,
+  datastore: Entries,
   document: DocumentRecord,
   options: { window: Window; number: number; positions: number; entries: number },
 ): Promise<TuningWindow> {

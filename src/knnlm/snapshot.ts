@@ -39,6 +39,7 @@ class SharedIndex {
 }
 
 export class Snapshot {
+  readonly datastore: Datastore;
   readonly info: StoreInfo;
   readonly retriever: Retriever;
   /** Of the entries from 0 on; and of those added since it was opened. */
@@ -51,15 +52,12 @@ export class Snapshot {
     parts: { info: StoreInfo; base: SharedIndex; tail?: SharedIndex },
   ) {
     const { info, base, tail } = parts;
+    this.datastore = datastore;
     this.info = info;
     this.#base = base;
     this.#tail = tail;
     const index = tail ? new JoinedIndex([base.index, tail.index]) : base.index;
     this.retriever = new Retriever(datastore, index);
-  }
-
-  get datastore(): Datastore {
-    return this.retriever.datastore;
   }
 
   /** Takes over the datastore. A compaction that replaces its files before the index has opened them makes it begin again. */

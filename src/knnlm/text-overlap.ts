@@ -3,8 +3,8 @@
  * nearest neighbor is then the text itself, and λ goes to 1. Two checks: whole documents by hash, and the share of a
  * document's 13-grams of tokens (the length of Brown et al. 2020, appendix C) that occur among the stored values.
  */
-import type { Datastore } from '../datastore/datastore.ts';
 import { Breather } from '../math/breather.ts';
+import type { Entries } from './entries.ts';
 
 const N = 13;
 /** A document with more of its n-grams stored than this is called copied. */
@@ -34,7 +34,7 @@ export interface OverlapText {
 /** Reads every stored value once. */
 export async function textOverlap(
   text: readonly OverlapText[],
-  datastore: Datastore,
+  datastore: Entries,
 ): Promise<Overlap> {
   const wanted = new Set<number>();
   const grams: number[][] = [];
@@ -68,7 +68,7 @@ export async function textOverlap(
 }
 
 /** Which of the wanted n-grams occur in live documents. */
-async function seenGrams(wanted: ReadonlySet<number>, datastore: Datastore): Promise<Set<number>> {
+async function seenGrams(wanted: ReadonlySet<number>, datastore: Entries): Promise<Set<number>> {
   const seen = new Set<number>();
   const breather = new Breather();
   for (const { start, length } of datastore.documents) {

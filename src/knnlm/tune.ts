@@ -3,7 +3,6 @@
  * Set by hand these three are why kNN-LM fails to reproduce: T has the scale of a model's squared distances, and λ
  * depends on how far the text is from what the model was trained on.
  */
-import type { Datastore } from '../datastore/datastore.ts';
 import { documentHash } from '../datastore/hash.ts';
 import type { RetrievalSettings, SettingsRecord, SourceDocument } from '../datastore/types.ts';
 import { KnnLMError } from '../errors.ts';
@@ -11,6 +10,7 @@ import type { IdRange } from '../math/vectors.ts';
 import type { LanguageModel } from '../model/language-model.ts';
 import { MOST_NEIGHBORS } from './cached-neighbors.ts';
 import { collectNeighbors } from './collect-neighbors.ts';
+import type { Entries } from './entries.ts';
 import { DEFAULT_SETTINGS } from './interpolate.ts';
 import { readTokens } from './read-tokens.ts';
 import type { Retriever } from './retriever.ts';
@@ -33,7 +33,9 @@ export interface TuneRequest {
   /** Targets at most; of a longer text an even sample of windows is taken. More take more memory. Default 100,000. */
   maxTokens?: number;
   excludeDocuments?: readonly string[];
-  /** Whether the datastore's settings are replaced. Default true. */
+  /** Names of the open datastores to read. Default: all of them. */
+  stores?: readonly string[];
+  /** Whether the datastore's settings are replaced. Default true for one datastore; those of several belong to none. */
   save?: boolean;
   onProgress?: (progress: Progress) => void;
   signal?: AbortSignal;
@@ -82,16 +84,22 @@ export interface Tuning {
 }
 
 export interface TuneParts {
-  datastore: Datastore;
+  datastore: Entries;
   model: LanguageModel;
   retriever: Retriever;
 }
 
-/** Errors: `NO_DOCUMENTS` when there is no text, `INVALID_ARGUMENT`, `ABORTED`, `STORE_LOCKED` when saving. */
+export interface TuneOptions extends Omit<TuneRequest, 'excludeDocuments' | 'stores' | 'save'> {
+  exclude?: readonly IdRange[];
+  /** Keeps what was found. */
+  save?: (settings: SettingsRecord) => Promise<void>;
+}
+
+/** Errors: `NO_DOCUMENTS` when there is no text, `INVALID_ARGUMENT`, `ABORTED`, those of `save`. */
 export async function tune(
   documents: AsyncIterable<SourceDocument> | Iterable<SourceDocument>,
   parts: TuneParts,
-  request: Omit<TuneRequest, 'excludeDocuments'> & { exclude?: readonly IdRange[] },
+  request: TuneOptions,
 ): Promise<Tuning> {
   const started = performance.now();
   const { datastore, retriever } = parts;
@@ -138,15 +146,15 @@ export async function tune(
     curves: curvesOf(found),
     overlap,
     warnings: tuningWarnings({ found, overlap, ratio, table, entries: datastore.entries }),
-    saved: request.save ?? true,
+    saved: request.save !== undefined,
     seconds: 0,
     retrievalSeconds,
     tuningSeconds,
   };
-  if (tuning.saved) {
+  if (request.save) {
     const record = settingsRecord(tuning, texts, datastore);
     const used = tuning.gate?.used && gate;
-    await datastore.updateSettings({ ...record, ...(used && { gate: used.gate }) });
+    await request.save({ ...record, ...(used && { gate: used.gate }) });
   }
   return { ...tuning, seconds: (performance.now() - started) / 1000 };
 }
@@ -193,7 +201,7 @@ function curvesOf({ cells, best, surface }: SettingsSearch): Tuning['curves'] {
 function settingsRecord(
   { settings, perplexity, gate, documents, tokens }: Tuning,
   texts: readonly OverlapText[],
-  datastore: Datastore,
+  datastore: Entries,
 ): SettingsRecord {
   return {
     ...settings,

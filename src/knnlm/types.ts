@@ -1,10 +1,14 @@
 /** What the method gives and takes. Shapes: T tokens, k neighbors, V vocabulary. Probabilities stay in log space. */
+
 import type { DocumentRecord, GateParameters, RetrievalSettings } from '../datastore/types.ts';
+import type { IdRange } from '../math/vectors.ts';
 
 /** A stored context that was near the query, with the way back to its document. */
 export interface Neighbor {
-  /** Entry id. */
+  /** Entry id, counted through all open datastores. */
   entry: number;
+  /** Name of the datastore, when several are open. */
+  store?: string;
   /** Id of the document. */
   document: string;
   /** Which of the document's targets this is, from 0. */
@@ -46,22 +50,45 @@ export interface Candidate {
 export interface RetrievalRequest extends Partial<RetrievalSettings> {
   /** Whether the store's gate, if it has one, weighs the neighbors. Default: when k, lambda and temperature are all the store's own. */
   gate?: boolean;
+  /** Names of the open datastores to read; the first one's settings hold. Default: all of them. */
+  stores?: readonly string[];
+  /**
+   * A λ for each datastore by name, in place of one: p = Σ λ_s p_kNN,s + (1 − Σ λ_s) p_LM, with the k nearest entries of
+   * each. Together 1 at most. Default: one λ, or the gate, over the k nearest of all.
+   */
+  lambdas?: Readonly<Record<string, number>>;
+}
+
+/** The λ of one datastore among several. */
+export interface StoreLambda {
+  name: string;
+  lambda: number;
+  /** Its entries. */
+  range: IdRange;
 }
 
 /** Settings as they are used. */
 export interface ResolvedSettings extends RetrievalSettings {
   /** Takes the place of lambda and temperature. */
   gate?: GateParameters;
+  /** Datastores read, when several are open. */
+  stores?: string[];
+  /** One per datastore; `lambda` is their sum. */
+  lambdas?: StoreLambda[];
 }
 
 /** Settings as a result tells them. */
 export interface UsedSettings extends RetrievalSettings {
   /** A gate took the place of lambda and temperature. */
   gate?: true;
+  /** Names of the datastores read, when several are open. */
+  stores?: string[];
+  /** λ by datastore, when each had its own; `lambda` is their sum. */
+  lambdas?: Record<string, number>;
 }
 
 export interface SearchRequest extends RetrievalRequest {
-  /** Neighbors shown, at most k. Default 10. */
+  /** Neighbors shown, at most k (of each store, when each has its own λ). Default 10. */
   show?: number;
   /** Tokens of text shown before and after. Default 16. */
   around?: number;

@@ -106,7 +106,8 @@ describe('a gate', () => {
 
   it('leaves the model alone when nothing was found', () => {
     const distances = new Float32Array(K).fill(Number.POSITIVE_INFINITY);
-    const nothing = { distances, values: new Uint32Array(K) };
+    const ids = new Int32Array(K).fill(-1);
+    const nothing = { ids, distances, values: new Uint32Array(K) };
     const gate = new Gate(trained.gate, K);
     expect(gate.weigh(nothing)).toEqual({ lambda: 0, weights: new Float64Array(K) });
     const mixer = new TargetMixer({ ...SETTING, gate: trained.gate });

@@ -1,0 +1,142 @@
+/** Opens datastores with the model that made their keys. */
+import { Datastore } from '../datastore/datastore.ts';
+import {
+  checkSameHeader,
+  headerOf,
+  type Manifest,
+  modelDifference,
+} from '../datastore/manifest.ts';
+import { KnnLMError } from '../errors.ts';
+import { openIndex } from '../indexes/open-index.ts';
+import type {
+  KeyName,
+  LanguageModel,
+  LoadModelOptions,
+  ModelDtype,
+} from '../model/language-model.ts';
+import { loadModel } from '../model/load-model.ts';
+import { indexFolder } from './index-folder.ts';
+import { KnnLM } from './knnlm.ts';
+import { OpenStores, storeNames } from './open-stores.ts';
+import { type OpenStoreIndex, Snapshot } from './snapshot.ts';
+import { headerFor } from './store-header.ts';
+
+export interface OpenOptions
+  extends Pick<LoadModelOptions, 'workers' | 'threads' | 'onDownload' | 'signal'> {
+  /** Where the model lies now, when not where it was at build. It must be the same model. */
+  model?: string;
+  /** Bytes of memory the index may use. */
+  memoryBytes?: number;
+}
+
+/**
+ * Opens a datastore with the model it was built with, or several of one model, to be searched as one.
+ * @param stores folders; in requests and results each has the name of its folder
+ * Errors: `STORE_NOT_FOUND`, `STORE_CORRUPT`, `STORE_VERSION`, `MODEL_NOT_FOUND`, `MODEL_MISMATCH`, `NO_DOCUMENTS`, `INVALID_ARGUMENT`.
+ */
+export async function openKnnLM(
+  stores: string | readonly string[],
+  options: OpenOptions = {},
+): Promise<KnnLM> {
+  const paths = typeof stores === 'string' ? [stores] : stores;
+  const names = storeNames(paths);
+  const datastores = await openAll(paths, (path) => Datastore.open(path), closeOne);
+  const all = datastores.reduce((sum, { entries }) => sum + entries, 0);
+  let model: LanguageModel;
+  try {
+    checkNotEmpty(datastores);
+    checkComparable(datastores);
+    model = await loadStoreModel(datastores[0]!.manifest, options);
+  } catch (error) {
+    await Promise.all(datastores.map(closeOne));
+    throw error;
+  }
+  const openStoreIndex: OpenStoreIndex = (current) =>
+    openIndex({
+      sources: current.keySources(),
+      dim: current.keyDim,
+      // Each has the share of its entries.
+      memoryBytes: options.memoryBytes && (options.memoryBytes * current.entries) / all,
+      indexFolder: indexFolder(current.path),
+    });
+  try {
+    const open = (datastore: Datastore) => Snapshot.open(datastore, openStoreIndex);
+    const snapshots = await openAll(datastores, open, (snapshot) => snapshot.release());
+    return new KnnLM({
+      open: new OpenStores(names, snapshots),
+      model,
+      openIndex: openStoreIndex,
+    });
+  } catch (error) {
+    await model.close();
+    throw error;
+  }
+}
+
+/** Opens one after another of all, or none: what was opened is closed again when one fails. */
+async function openAll<Item, Opened>(
+  items: readonly Item[],
+  open: (item: Item) => Promise<Opened>,
+  close: (opened: Opened) => Promise<void>,
+): Promise<Opened[]> {
+  const turns = await Promise.allSettled(items.map(open));
+  const failed = turns.find((turn) => turn.status === 'rejected');
+  const opened = turns.flatMap((turn) => (turn.status === 'fulfilled' ? [turn.value] : []));
+  if (!failed) return opened;
+  await Promise.all(opened.map(close));
+  throw failed.reason;
+}
+
+const closeOne = (datastore: Datastore): Promise<void> => datastore.close();
+
+function checkNotEmpty(datastores: readonly Datastore[]): void {
+  if (datastores.some(({ liveEntries }) => liveEntries > 0)) return;
+  const { path, complete } = datastores[0]!;
+  throw new KnnLMError(
+    'NO_DOCUMENTS',
+    complete
+      ? `The datastore ${path} holds no documents. Add some: knnlm add ${path} DOCS...`
+      : `The datastore ${path} holds no entries yet. Build it first: knnlm build DOCS... --out ${path}`,
+  );
+}
+
+/** Errors: `MODEL_MISMATCH`, `INVALID_ARGUMENT`, when queries made for the first would mean something else in another. */
+function checkComparable([first, ...others]: readonly Datastore[]): void {
+  const { path, header } = first!;
+  for (const other of others) {
+    const difference = modelDifference(header, other.header);
+    if (difference) {
+      const { what, values } = difference;
+      throw new KnnLMError(
+        'MODEL_MISMATCH',
+        `${path} and ${other.path} cannot be searched together, since their models differ: the ${what} is ${values[0]} (${header.model.name}) in the one and ${values[1]} (${other.header.model.name}) in the other. Build one of them again with the other's model.`,
+      );
+    }
+    const { window, stride } = other.header;
+    if (window === header.window && stride === header.stride) continue;
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      `${path} and ${other.path} cannot be searched together, since their contexts were cut differently: window ${header.window} and stride ${header.stride} in the one, ${window} and ${stride} in the other. Build one of them again with the other's.`,
+    );
+  }
+}
+
+/** The model that made a datastore's keys. Errors: those of `loadModel`, `MODEL_MISMATCH`. */
+export async function loadStoreModel(
+  manifest: Manifest,
+  options: OpenOptions,
+): Promise<LanguageModel> {
+  const header = headerOf(manifest);
+  const model = await loadModel(options.model ?? header.model.name, {
+    ...options,
+    ...(header.key.name ? { key: header.key.name as KeyName } : { keyTensor: header.key.tensor }),
+    dtype: header.fingerprint.dtype as ModelDtype,
+  });
+  try {
+    checkSameHeader(manifest, headerFor(model, { ...header, keyDtype: header.key.dtype }));
+    return model;
+  } catch (error) {
+    await model.close();
+    throw error;
+  }
+}

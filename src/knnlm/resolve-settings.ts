@@ -1,0 +1,126 @@
+/**
+ * The settings a request runs with: its own, then those of the first datastore it reads, then the paper's.
+ *
+ * T has the scale of the model's distances, which datastores of one model share, and k and a gate were chosen for the
+ * same distances, so the first one's settings serve for a union of several. With a λ for each datastore the mixture is
+ * p = Σ_s λ_s p_kNN,s + (1 - Σ_s λ_s) p_LM, where p_kNN,s knows the k nearest entries of s alone.
+ */
+import { KnnLMError } from '../errors.ts';
+import type { IdRange } from '../math/vectors.ts';
+import { checkSettings, DEFAULT_SETTINGS } from './interpolate.ts';
+import type { OpenStore, OpenStores } from './open-stores.ts';
+import { mergeRanges } from './retriever.ts';
+import type { ResolvedSettings, RetrievalRequest, StoreLambda } from './types.ts';
+
+/** Errors: `INVALID_ARGUMENT` with the value seen. */
+export function resolveSettings(open: OpenStores, request: RetrievalRequest): ResolvedSettings {
+  const stores = pickedStores(open, request);
+  const lambdas = request.lambdas && storeLambdas(open, stores, request);
+  const base: ResolvedSettings = stores[0]!.datastore.settings ?? DEFAULT_SETTINGS;
+  const { k = base.k, temperature = base.temperature } = request;
+  const lambda = lambdas ? sumOf(lambdas) : (request.lambda ?? base.lambda);
+  checkSettings({ k, lambda, temperature });
+  const own = !lambdas && k === base.k && lambda === base.lambda;
+  const given = [request.k, request.lambda, request.temperature, lambdas];
+  if (request.gate && !(base.gate && own && temperature === base.temperature)) {
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      base.gate
+        ? 'The gate was made for the settings of the store: leave out k, lambda and temperature.'
+        : 'The datastore has no gate. Make one on held-out text: knnlm tune STORE TEXT...',
+    );
+  }
+  const gated = base.gate && (request.gate ?? given.every((x) => x === undefined));
+  return {
+    k,
+    lambda,
+    temperature,
+    ...(gated && { gate: base.gate }),
+    ...(open.stores.length > 1 && { stores: stores.map(({ name }) => name) }),
+    ...(lambdas && { lambdas }),
+  };
+}
+
+/** The datastores that a request reads, in its order. Errors: `INVALID_ARGUMENT`. */
+export function pickedStores(
+  open: OpenStores,
+  { stores, lambdas }: Pick<RetrievalRequest, 'stores' | 'lambdas'>,
+): readonly OpenStore[] {
+  const names = stores ?? (lambdas && Object.keys(lambdas));
+  if (names?.length === 0) {
+    throw new KnnLMError('INVALID_ARGUMENT', 'A request must read at least one of the stores.');
+  }
+  return names ? [...new Set(names)].map((name) => open.named(name)) : open.stores;
+}
+
+/** Entries that a request must not retrieve: excluded documents, and the datastores it does not read. */
+export function excludedEntries(
+  open: OpenStores,
+  request: Pick<RetrievalRequest, 'stores' | 'lambdas'>,
+  documents: readonly string[] = [],
+): IdRange[] {
+  const picked = pickedStores(open, request);
+  const others = open.stores.filter((store) => !picked.includes(store));
+  return mergeRanges([
+    ...others.map(({ range }) => range),
+    ...documents.flatMap((id) => rangesOf(picked, id)),
+  ]);
+}
+
+/** One id may be in several of the datastores. */
+function rangesOf(stores: readonly OpenStore[], id: string): IdRange[] {
+  const ranges = stores.flatMap(({ datastore, range }): IdRange[] => {
+    const found = datastore.documents.find(id);
+    if (!found) return [];
+    return [[range[0] + found.start, range[0] + found.start + found.length]];
+  });
+  if (ranges.length > 0) return ranges;
+  throw new KnnLMError(
+    'INVALID_ARGUMENT',
+    `The datastore holds no document ${JSON.stringify(id)}.`,
+  );
+}
+
+function storeLambdas(
+  open: OpenStores,
+  stores: readonly OpenStore[],
+  { lambda, lambdas }: RetrievalRequest,
+): StoreLambda[] {
+  if (lambda !== undefined) {
+    throw new KnnLMError('INVALID_ARGUMENT', 'Give one lambda, or lambdas by store, not both.');
+  }
+  const found = Object.entries(lambdas!).map(([name, share]) => {
+    const store = open.named(name);
+    if (!(share >= 0 && share <= 1)) {
+      throw new KnnLMError(
+        'INVALID_ARGUMENT',
+        `The lambda of ${name} must lie between 0 and 1, not ${share}.`,
+      );
+    }
+    return { name, lambda: share, range: store.range };
+  });
+  const missing = stores.find(({ name }) => lambdas![name] === undefined);
+  const stray = found.find(({ name }) => !stores.some((store) => store.name === name));
+  if (missing || stray) {
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      missing
+        ? `The lambdas say nothing of ${missing.name}. Give each store its own, or leave it out.`
+        : `There is a lambda for ${stray!.name}, which the request does not read.`,
+    );
+  }
+  const all = sumOf(found);
+  if (all > 1) {
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      `The lambdas of all stores must not exceed 1 together, but they add up to ${Number(all.toPrecision(6))}.`,
+    );
+  }
+  return found;
+}
+
+/** 0.1 + 0.2 + 0.7 is 1, whatever the rounding. */
+function sumOf(lambdas: readonly StoreLambda[]): number {
+  const sum = lambdas.reduce((all, { lambda }) => all + lambda, 0);
+  return Math.abs(sum - 1) < 1e-9 ? 1 : sum;
+}
