@@ -106,8 +106,11 @@ function feedForwardInput(flow: Dataflow, sublayers: Sublayers[]): Found {
 }
 
 /** The sublayer that holds the last block's attention: the last one or the one before. */
+const holderOfAttention = (sublayers: Sublayers[]): Sublayers | undefined =>
+  sublayers.slice(-2).findLast((sublayer) => sublayer.hasAttention);
+
 function attentionInput(flow: Dataflow, sublayers: Sublayers[]): Found {
-  const holder = sublayers.slice(-2).findLast((sublayer) => sublayer.hasAttention);
+  const holder = holderOfAttention(sublayers);
   if (!holder) return missing('the last block has no softmax attention');
   if (holder.attention.length > 1) {
     return missing('several blocks are connected by more than one residual stream');
@@ -141,9 +144,18 @@ function report(
     keys,
     parallelResidual,
     layers,
-    warnings: [...disagreements(flow, found), ...layersAgainstCache(flow, layers)],
+    warnings: [
+      ...disagreements(flow, found, endsOf(sublayers)),
+      ...layersAgainstCache(flow, layers),
+    ],
   };
 }
+
+/** Where the sublayers that read the keys of the last block end. */
+const endsOf = (sublayers: Sublayers[]): Partial<Record<KeyName, number>> => ({
+  'ffn-input': sublayers.at(-1)?.segment.after,
+  'attention-input': holderOfAttention(sublayers)?.segment.after,
+});
 
 /** As many attention layers as caches, or the trunk was not what it seemed. */
 function layersAgainstCache({ graph }: Dataflow, layers: number): string[] {

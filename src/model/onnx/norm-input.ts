@@ -24,7 +24,9 @@ export function findNormInput(flow: Dataflow, trunk: Trunk, output: string): Nor
     // The last norm of a model has no use for the sum itself, so its graph does not name it.
     return { tensor: node.outputs[SKIP_NORM_SUM] || skipNormTerms(node).join(' + ') };
   }
-  if (node && FUSED_NORM.has(node.op)) return { tensor: unCast(flow, node.inputs[0]!) };
+  if (node && FUSED_NORM.has(node.op)) {
+    return { tensor: beforeMean(flow, unCast(flow, node.inputs[0]!)) };
+  }
   const input = maker === undefined ? undefined : spelledOut(flow, trunk, maker);
   return input ? { tensor: input } : nothing(`no normalization makes ${output}`);
 }
@@ -73,6 +75,15 @@ function beforeCentering(
     }
   }
   return finish(flow, trunk.tensorFrom(dominator, readers));
+}
+
+/** Of a spelled-out LayerNorm onnxruntime may fuse all but the centering: x − mean(x) enters an RMS norm. */
+function beforeMean(flow: Dataflow, tensor: string): string {
+  const node = flow.producerOf(tensor);
+  if (node?.op !== 'Sub') return tensor;
+  const [kept, mean] = node.inputs.map((name) => unCast(flow, name));
+  const isMean = flow.producerOf(mean!)?.op === 'ReduceMean';
+  return isMean && unCast(flow, flow.producerOf(mean!)!.inputs[0]!) === kept ? kept! : tensor;
 }
 
 const finish = (flow: Dataflow, tensor: string | undefined): string | undefined =>
