@@ -106,11 +106,8 @@ function feedForwardInput(flow: Dataflow, sublayers: Sublayers[]): Found {
 }
 
 /** The sublayer that holds the last block's attention: the last one or the one before. */
-const holderOfAttention = (sublayers: Sublayers[]): Sublayers | undefined =>
-  sublayers.slice(-2).findLast((sublayer) => sublayer.hasAttention);
-
 function attentionInput(flow: Dataflow, sublayers: Sublayers[]): Found {
-  const holder = holderOfAttention(sublayers);
+  const holder = sublayers.slice(-2).findLast((sublayer) => sublayer.hasAttention);
   if (!holder) return missing('the last block has no softmax attention');
   if (holder.attention.length > 1) {
     return missing('several blocks are connected by more than one residual stream');
@@ -145,17 +142,11 @@ function report(
     parallelResidual,
     layers,
     warnings: [
-      ...disagreements(flow, found, endsOf(sublayers)),
+      ...disagreements(flow, found, sublayers.at(-1)?.segment.after ?? 0),
       ...layersAgainstCache(flow, layers),
     ],
   };
 }
-
-/** Where the sublayers that read the keys of the last block end. */
-const endsOf = (sublayers: Sublayers[]): Partial<Record<KeyName, number>> => ({
-  'ffn-input': sublayers.at(-1)?.segment.after,
-  'attention-input': holderOfAttention(sublayers)?.segment.after,
-});
 
 /** As many attention layers as caches, or the trunk was not what it seemed. */
 function layersAgainstCache({ graph }: Dataflow, layers: number): string[] {

@@ -74,24 +74,25 @@ function addTo(map: Map<string, string[]>, key: string, value: string): void {
 
 /**
  * One line for each key that lies elsewhere than its name suggests.
- * @param ends by key, the node that ends the sublayer reading it
+ * @param end the node that ends the last block
  */
 export function disagreements(
   flow: Dataflow,
   found: Record<KeyName, { tensor: string | undefined }>,
-  ends: Partial<Record<KeyName, number>>,
+  end: number,
 ): string[] {
   const block = lastBlock(flow);
   // OLMo 2 norms what the sublayers give, not what they take: its post_attention_layernorm is no input.
+  // OPT 350m has the usual names for norms behind the sublayers: what the block makes last is no input of its own.
+  const [ffnNorm] = namedLike(flow, 'ffn-input');
   const normsOutputs =
-    block.has('post_feedforward_layernorm') && !block.has('pre_feedforward_layernorm');
+    (block.has('post_feedforward_layernorm') && !block.has('pre_feedforward_layernorm')) ||
+    (ffnNorm !== undefined && flow.producer.get(ffnNorm)! >= end);
   const lines: string[] = [];
   for (const key of Object.keys(modules) as KeyName[]) {
     const tensor = found[key].tensor;
     const [expected] = namedLike(flow, key);
     if (!tensor || !expected || (normsOutputs && key !== 'output')) continue;
-    // OPT 350m has the same names for norms behind the sublayers: what is made later cannot be read there.
-    if (flow.producer.get(expected)! >= (ends[key] ?? Number.POSITIVE_INFINITY)) continue;
     // Optimizers rename within a module; the module is what counts.
     if (folderOf(tensor) === folderOf(expected) || !tensor.includes('/')) continue;
     lines.push(`${key} is ${tensor} by the graph's shape; by its name it would be ${expected}`);
