@@ -17,9 +17,10 @@ export function findLogits(graph: OnnxGraph): ValueInfo {
   if (named) return named;
   const others = graph.outputs.filter((output) => !/present|past|hidden_state/.test(output.name));
   if (others.length === 1) return others[0]!;
+  const names = graph.outputs.map((output) => output.name.replace(/\p{Cc}/gu, '\uFFFD'));
   throw new KnnLMError(
     'MODEL_UNSUPPORTED',
-    `${graph.path} has no output named logits; it has ${graph.outputs.map((o) => o.name).join(', ')}. Use the export of a causal language model.`,
+    `${graph.path} has no output named logits; it has ${names.join(', ')}. Use the export of a causal language model.`,
   );
 }
 

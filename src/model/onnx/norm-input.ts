@@ -81,9 +81,10 @@ function beforeCentering(
 function beforeMean(flow: Dataflow, tensor: string): string {
   const node = flow.producerOf(tensor);
   if (node?.op !== 'Sub') return tensor;
-  const [kept, mean] = node.inputs.map((name) => unCast(flow, name));
-  const isMean = flow.producerOf(mean!)?.op === 'ReduceMean';
-  return isMean && unCast(flow, flow.producerOf(mean!)!.inputs[0]!) === kept ? kept! : tensor;
+  const [kept = '', mean = ''] = node.inputs.map((name) => unCast(flow, name));
+  const reduction = flow.producerOf(mean);
+  const isMean = reduction?.op === 'ReduceMean';
+  return isMean && unCast(flow, reduction.inputs[0] ?? '') === kept ? kept : tensor;
 }
 
 const finish = (flow: Dataflow, tensor: string | undefined): string | undefined =>

@@ -65,9 +65,11 @@ export class ProtobufFile {
 
   /** The error for a file that cannot be what it claims to be. */
   invalid(what: string): KnnLMError {
+    // A damaged name may hold anything; a message is one line.
+    const line = what.replace(/\p{Cc}/gu, '\uFFFD');
     return new KnnLMError(
       'MODEL_INVALID',
-      `${this.path} is not a valid ONNX model: ${what}. Download or export it again.`,
+      `${this.path} is not a valid ONNX model: ${line}. Download or export it again.`,
     );
   }
 
