@@ -13,6 +13,8 @@ export interface Footnote {
   /** From 1, in order of first use. */
   number: number;
   document: string;
+  /** Of the document, when several are open. */
+  store?: string;
   /** Generated tokens that belong to it. */
   tokens: number;
   /** The longest stretch of the document that the text follows word for word. */
@@ -45,7 +47,7 @@ export class Footnotes {
     this.#run = undefined;
     const vote = this.#source(votes);
     if (!vote || memoryBits(token) < DECISIVE_BITS) return undefined;
-    const footnote = this.#footnoteOf(vote.document);
+    const footnote = this.#footnoteOf(vote);
     this.#run = { footnote, first: vote, last: vote, target: vote.target, length: 1 };
     return this.#keep(this.#run);
   }
@@ -73,26 +75,30 @@ export class Footnotes {
    */
   #source(votes: readonly Neighbor[]): Neighbor | undefined {
     const weights = new Map<string, number>();
-    for (const { document, weight } of votes)
-      weights.set(document, (weights.get(document) ?? 0) + weight);
+    for (const vote of votes)
+      weights.set(keyOf(vote), (weights.get(keyOf(vote)) ?? 0) + vote.weight);
     const ranked = [...weights].sort(([, a], [, b]) => b - a);
     const known = ranked.find(
-      ([document, weight]) => this.#byDocument.has(document) && weight >= ranked[0]![1] / 2,
+      ([key, weight]) => this.#byDocument.has(key) && weight >= ranked[0]![1] / 2,
     );
-    const document = (known ?? ranked[0])?.[0];
-    return votes.find((vote) => vote.document === document);
+    const key = (known ?? ranked[0])?.[0];
+    return votes.find((vote) => keyOf(vote) === key);
   }
 
-  #footnoteOf(document: string): Footnote {
-    const known = this.#byDocument.get(document);
+  #footnoteOf(source: Neighbor): Footnote {
+    const { store, document } = source;
+    const known = this.#byDocument.get(keyOf(source));
     if (known) return known;
     const number = this.#byDocument.size + 1;
     const passage = { position: 0, before: '', target: '', after: '', length: 0 };
-    const footnote = { number, document, tokens: 0, passage };
-    this.#byDocument.set(document, footnote);
+    const footnote = { number, document, ...(store && { store }), tokens: 0, passage };
+    this.#byDocument.set(keyOf(source), footnote);
     return footnote;
   }
 }
+
+/** One id may be in several stores. */
+const keyOf = ({ store, document }: Neighbor): string => `${store ?? ''}\0${document}`;
 
 /** 12 → ¹² */
 export function superscript(number: number): string {

@@ -1,4 +1,6 @@
 /** Numbers as people read them. One place, so that every command writes them alike. */
+import type { UsedSettings } from '../knnlm/types.ts';
+import { oneLine } from './text.ts';
 
 /** 1234567 → 1,234,567 */
 export function count(value: number): string {
@@ -57,14 +59,12 @@ export function measure(value: number): string {
   return value < 1000 ? value.toFixed(value < 10 ? 3 : 2) : count(value);
 }
 
-/** k 1024, λ 0.7, T 8; with a gate λ and T are not used: k 1024, gate */
-export function settingsText(settings: {
-  k: number;
-  lambda: number;
-  temperature: number;
-  gate?: unknown;
-}): string {
+/** k 1024, λ 0.7, T 8; with a gate λ and T are not used: k 1024, gate; λ by store: k 64, λ notes 0.2 letters 0.4, T 8 */
+export function settingsText(settings: Omit<UsedSettings, 'gate'> & { gate?: unknown }): string {
   const short = (value: number) => String(Number(value.toPrecision(4)));
-  if (settings.gate) return `k ${settings.k}, gate`;
-  return `k ${settings.k}, λ ${short(settings.lambda)}, T ${short(settings.temperature)}`;
+  const { k, lambda, lambdas, temperature, gate } = settings;
+  if (gate) return `k ${k}, gate`;
+  const own =
+    lambdas && Object.entries(lambdas).map(([name, share]) => `${oneLine(name)} ${short(share)}`);
+  return `k ${k}, λ ${own?.join(' ') ?? short(lambda)}, T ${short(temperature)}`;
 }

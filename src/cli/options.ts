@@ -1,6 +1,6 @@
 /** Options that several commands share, and the checks of their values: one line with the value seen, before any work. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { RetrievalRequest } from '../knnlm/types.ts';
+import type { RetrievalSettings } from '../knnlm/types.ts';
 
 interface Bounds {
   min?: number;
@@ -53,8 +53,6 @@ export interface RetrievalOptions {
   k?: number;
   lambda?: number;
   knnTemperature?: number;
-  /** False for --no-gate. */
-  gate?: boolean;
 }
 
 /** `--k`, `--lambda`, `--knn-temperature`. */
@@ -78,21 +76,12 @@ export function addRetrievalOptions(command: Command, otherwise: string): Comman
     );
 }
 
-/** `--no-gate`, for the commands that use a store's settings. */
-export function addGateOption(command: Command): Command {
-  return command.option(
-    '--no-gate',
-    "weigh neighbors by the store's lambda and temperature though it has a gate (any of the three above does so too)",
-  );
-}
-
 /** The settings that were given, under the library's names. */
-export function retrievalSettings(options: RetrievalOptions): RetrievalRequest {
+export function retrievalSettings(options: RetrievalOptions): Partial<RetrievalSettings> {
   return {
     ...(options.k !== undefined && { k: options.k }),
     ...(options.lambda !== undefined && { lambda: options.lambda }),
     ...(options.knnTemperature !== undefined && { temperature: options.knnTemperature }),
-    ...(options.gate === false && { gate: false }),
   };
 }
 

@@ -75,6 +75,18 @@ describe('footnotes', () => {
     expect(new Footnotes().add(token(' a', 0.9, 0.1, [3, 11, 14]))?.document).toBe('doc 1');
   });
 
+  it('tell documents of the same id in two stores apart', () => {
+    const notes = new Footnotes();
+    for (const store of ['a', 'b']) {
+      const neighbors = [{ ...vote(3, ' x'), store }];
+      notes.add({ ...token(' x', 0.9, 0.1), neighbors });
+    }
+    expect(notes.list).toMatchObject([
+      { number: 1, store: 'a', document: 'doc 0' },
+      { number: 2, store: 'b', document: 'doc 0' },
+    ]);
+  });
+
   it('ignore neighbors that voted for another token', () => {
     const other = { ...vote(3, ' a'), targetId: 2 };
     expect(new Footnotes().add({ ...token(' a', 0.9, 0.1), neighbors: [other] })).toBeUndefined();

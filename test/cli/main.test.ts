@@ -180,6 +180,25 @@ describe('a store', () => {
     expect(shown.stdout).not.toContain('\x1b[31mtreat');
   });
 
+  it('is searched together with others, each neighbor with the name of its store', async () => {
+    const other = join(folder, 'piped');
+    const prompt = 'Loop diuretics treat';
+    const both = ['search', store, prompt, '--store', other, '--show', '6', '--k', '8'];
+    const found = json(await knnlm([...both, '--json']));
+    const stores = found.neighbors.map((neighbor: { store: string }) => neighbor.store);
+    expect(new Set(stores)).toEqual(new Set(['store', 'piped']));
+    const lambdas = ['--store-lambda', 'store=0.1', '--store-lambda', 'piped=0.3'];
+    const shown = await knnlm([...both, ...lambdas]);
+    expect(shown.stdout).toContain('piped › stdin');
+    expect(shown.stdout).toContain('λ store 0.1 piped 0.3');
+    expectOneLine(
+      await knnlm([...both, '--store-lambda', 'letters=0.1']),
+      /No open datastore is called "letters".*store, piped/,
+    );
+    expectOneLine(await knnlm([...both, '--store-lambda', 'piped']), /name=share/);
+    expectOneLine(await knnlm([...both, '--store', store]), /given twice/);
+  });
+
   it('writes a continuation: text alone, one object, or a line per token', async () => {
     const parameters = ['generate', store, 'Loop diuretics treat', '--max-tokens', '6'];
     const whole = json(await knnlm([...parameters, '--json']));

@@ -1,27 +1,23 @@
 /** `knnlm eval`: perplexity of held-out text, for the model alone and with the store, in one pass. */
 import { Option } from 'commander';
 import { readDocuments } from '../../datastore/sources/read-documents.ts';
-import { openKnnLM } from '../../open.ts';
 import { defineCommand } from '../command.ts';
 import {
+  addMemoryOptions,
+  type MemoryOptions,
+  memoryRequest,
+  withMemory,
+} from '../memory-options.ts';
+import {
   addDocumentOptions,
-  addGateOption,
-  addMachineOptions,
-  addRetrievalOptions,
-  collect,
   type DocumentOptions,
   documentOptions,
-  type MachineOptions,
-  machineOptions,
   positiveInteger,
-  type RetrievalOptions,
-  retrievalSettings,
 } from '../options.ts';
 import { evaluationText } from '../views/evaluation.ts';
 
-interface EvalOptions extends RetrievalOptions, MachineOptions, DocumentOptions {
+interface EvalOptions extends MemoryOptions, DocumentOptions {
   maxTokens?: number;
-  exclude?: string[];
 }
 
 export const evalCommand = () =>
@@ -42,35 +38,26 @@ export const evalCommand = () =>
         .argument('<text...>', 'files, folders, globs or - for standard input')
         .addOption(
           new Option('--max-tokens <n>', 'stop after so many tokens').argParser(positiveInteger),
-        )
-        .option('--exclude <id>', 'a document not to retrieve from (repeatable)', collect);
+        );
       addDocumentOptions(command);
-      addRetrievalOptions(command, "default: the store's");
-      addGateOption(command);
-      addMachineOptions(command);
+      addMemoryOptions(command);
     },
-    async run([store, inputs], options, { screen, signal }) {
+    async run([store, inputs], options, session) {
+      const { screen, signal } = session;
       const documents = readDocuments(inputs, {
         ...documentOptions(options),
         onSkip: screen.skipped,
         signal,
       });
-      const memory = await openKnnLM(store, {
-        ...machineOptions(options),
-        onDownload: screen.download,
-        signal,
-      });
-      try {
-        const evaluation = await memory.evaluate(documents, {
-          ...retrievalSettings(options),
+      const evaluation = await withMemory(store, options, session, (memory) =>
+        memory.evaluate(documents, {
+          ...memoryRequest(options),
           maxTokens: options.maxTokens,
           excludeDocuments: options.exclude,
           onProgress: screen.progress,
           signal,
-        });
-        screen.result(evaluation, () => evaluationText(evaluation, screen.colors));
-      } finally {
-        await memory.close();
-      }
+        }),
+      );
+      screen.result(evaluation, () => evaluationText(evaluation, screen.colors));
     },
   });

@@ -1,28 +1,20 @@
 /** `knnlm generate`: continues a text with the memory, and says from where each token came. */
 import { type Command, Option } from 'commander';
 import type { GeneratedToken, GenerateRequest, Generation } from '../../knnlm/types.ts';
-import { openKnnLM } from '../../open.ts';
 import { defineCommand, type Session } from '../command.ts';
 import {
-  addGateOption,
-  addMachineOptions,
-  addRetrievalOptions,
-  collect,
-  type MachineOptions,
-  machineOptions,
-  number,
-  positiveInteger,
-  type RetrievalOptions,
-  retrievalSettings,
-  share,
-  wholeNumber,
-} from '../options.ts';
+  addMemoryOptions,
+  type MemoryOptions,
+  memoryRequest,
+  withMemory,
+} from '../memory-options.ts';
+import { collect, number, positiveInteger, share, wholeNumber } from '../options.ts';
 import { readPrompt } from '../prompt.ts';
 import type { Screen } from '../screen.ts';
 import { toJson } from '../text.ts';
 import { GenerationPrinter } from '../views/generation.ts';
 
-interface GenerateOptions extends RetrievalOptions, MachineOptions {
+interface GenerateOptions extends MemoryOptions {
   maxTokens?: number;
   stop?: string[];
   temperature?: number;
@@ -33,7 +25,6 @@ interface GenerateOptions extends RetrievalOptions, MachineOptions {
   seed?: number;
   neighbors?: number;
   around?: number;
-  exclude?: string[];
   sources?: boolean;
   stream?: boolean;
 }
@@ -51,6 +42,10 @@ export const generateCommand = () =>
     examples: [
       ['knnlm generate notes.knn "The treatment of choice is"', 'a cited continuation'],
       ['echo "Dear reader," | knnlm generate notes.knn --temperature 0.8 --seed 7', 'sampled'],
+      [
+        'knnlm generate notes.knn "It is" --store letters.knn --store-lambda notes.knn=0.2 --store-lambda letters.knn=0.4',
+        'from two stores, each with its own weight',
+      ],
       ['knnlm generate notes.knn "It is" --lambda 0', 'the model alone, for comparison'],
       [
         'knnlm generate notes.knn "It is" --json --stream | jq -c "[.text, .p, .pLm]"',
@@ -60,18 +55,11 @@ export const generateCommand = () =>
     configure: addGenerateOptions,
     async run([store, argument], options, session) {
       const prompt = await readPrompt(argument);
-      const memory = await openKnnLM(store, {
-        ...machineOptions(options),
-        onDownload: session.screen.download,
-        signal: session.signal,
-      });
-      try {
+      await withMemory(store, options, session, async (memory) => {
         const stream = memory.generate(prompt, generateRequest(options, session));
         const generation = await show({ prompt, stream, options, screen: session.screen });
         printJson(generation, options, session.screen);
-      } finally {
-        await memory.close();
-      }
+      });
     },
   });
 
@@ -82,9 +70,7 @@ function addGenerateOptions(command: Command): void {
     .argument('<store>', 'folder of the store')
     .argument('[prompt]', 'the text to continue; - or nothing reads it from standard input');
   option('--max-tokens <n>', 'tokens to write at most (default: 64)', positiveInteger);
-  command
-    .option('--stop <text>', 'stop before this text (repeatable)', collect)
-    .option('--exclude <id>', 'a document not to retrieve from (repeatable)', collect);
+  command.option('--stop <text>', 'stop before this text (repeatable)', collect);
   command.optionsGroup('Sampling:');
   option('--temperature <t>', '0 is greedy, higher more random (default: 0)', number({ min: 0 }));
   option('--top-k <n>', 'of the n most probable tokens only (default: 0, all)', wholeNumber);
@@ -96,9 +82,7 @@ function addGenerateOptions(command: Command): void {
     number({ min: 0, above: true }),
   );
   option('--seed <n>', 'same seed, same text (default: random)', wholeNumber);
-  addRetrievalOptions(command, "default: the store's");
-  addGateOption(command);
-  addMachineOptions(command);
+  addMemoryOptions(command);
   command.optionsGroup('Output:');
   command
     .option('--sources', 'footnotes and sources, when not on a terminal too')
@@ -118,7 +102,7 @@ function generateRequest(options: GenerateOptions, { screen, signal }: Session):
     minP: options.minP,
     repetitionPenalty: options.repetitionPenalty,
     seed: options.seed,
-    knn: retrievalSettings(options),
+    knn: memoryRequest(options),
     neighbors: options.neighbors ?? (screen.isJson ? undefined : NEIGHBORS_FOR_SOURCES),
     around: options.around,
     excludeDocuments: options.exclude,

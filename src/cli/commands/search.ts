@@ -1,25 +1,19 @@
 /** `knnlm search`: the stored contexts nearest to a text, and what they say comes next. */
 import { Option } from 'commander';
-import { openKnnLM } from '../../open.ts';
 import { defineCommand } from '../command.ts';
 import {
-  addGateOption,
-  addMachineOptions,
-  addRetrievalOptions,
-  collect,
-  type MachineOptions,
-  machineOptions,
-  positiveInteger,
-  type RetrievalOptions,
-  retrievalSettings,
-} from '../options.ts';
+  addMemoryOptions,
+  type MemoryOptions,
+  memoryRequest,
+  withMemory,
+} from '../memory-options.ts';
+import { positiveInteger } from '../options.ts';
 import { readPrompt } from '../prompt.ts';
 import { searchText } from '../views/search.ts';
 
-interface SearchOptions extends RetrievalOptions, MachineOptions {
+interface SearchOptions extends MemoryOptions {
   show?: number;
   around?: number;
-  exclude?: string[];
 }
 
 export const searchCommand = () =>
@@ -32,6 +26,7 @@ export const searchCommand = () =>
     examples: [
       ['knnlm search notes.knn "The treatment of choice is"', 'ten neighbors'],
       ['knnlm search notes.knn "The treatment of choice is" --show 50 --json', 'fifty, as JSON'],
+      ['knnlm search notes.knn "It is" --store letters.knn', 'the nearest in two stores'],
     ],
     configure(command) {
       command
@@ -45,30 +40,21 @@ export const searchCommand = () =>
             '--around <n>',
             'tokens of text before and after each (default: 16)',
           ).argParser(positiveInteger),
-        )
-        .option('--exclude <id>', 'a document not to retrieve from (repeatable)', collect);
-      addRetrievalOptions(command, "default: the store's");
-      addGateOption(command);
-      addMachineOptions(command);
+        );
+      addMemoryOptions(command);
     },
-    async run([store, argument], options, { screen, signal }) {
+    async run([store, argument], options, session) {
+      const { screen, signal } = session;
       const context = await readPrompt(argument);
-      const memory = await openKnnLM(store, {
-        ...machineOptions(options),
-        onDownload: screen.download,
-        signal,
-      });
-      try {
-        const result = await memory.search(context, {
-          ...retrievalSettings(options),
+      const result = await withMemory(store, options, session, (memory) =>
+        memory.search(context, {
+          ...memoryRequest(options),
           show: options.show,
           around: options.around,
           excludeDocuments: options.exclude,
           signal,
-        });
-        screen.result(result, () => searchText(result, screen.colors, screen.columns));
-      } finally {
-        await memory.close();
-      }
+        }),
+      );
+      screen.result(result, () => searchText(result, screen.colors, screen.columns));
     },
   });

@@ -4,25 +4,21 @@ import { Option } from 'commander';
 import { readDocuments } from '../../datastore/sources/read-documents.ts';
 import { ioError } from '../../errors.ts';
 import { tuningChart } from '../../knnlm/tuning-chart.ts';
-import { openKnnLM } from '../../open.ts';
 import { defineCommand } from '../command.ts';
+import { addStoreOptions, type StoreOptions, withMemory } from '../memory-options.ts';
 import {
   addDocumentOptions,
   addMachineOptions,
-  collect,
   type DocumentOptions,
   documentOptions,
-  type MachineOptions,
-  machineOptions,
   positiveInteger,
 } from '../options.ts';
 import { oneLine } from '../text.ts';
 import { tuningText } from '../views/tuning.ts';
 
-interface TuneOptions extends MachineOptions, DocumentOptions {
+interface TuneOptions extends StoreOptions, DocumentOptions {
   k?: number;
   maxTokens?: number;
-  exclude?: string[];
   plot?: string;
   save: boolean;
 }
@@ -34,7 +30,7 @@ export const tuneCommand = () =>
     description:
       'Retrieves the neighbors of held-out text once, tries every k, lambda and temperature on them, fits a gate that ' +
       'weighs each query by its own neighbors, and keeps the best in the store with what it was tuned on. Use text like ' +
-      'that you will read or write with the store, but none that is in it.',
+      'that you will read or write with the store, but none that is in it. Settings of several stores together are only told.',
     examples: [
       ['knnlm tune notes.knn held-out.txt', 'tune, and keep the result'],
       [
@@ -56,38 +52,33 @@ export const tuneCommand = () =>
             'tokens to tune on; of a longer text an even sample (default: 100000)',
           ).argParser(positiveInteger),
         )
-        .option('--exclude <id>', 'a document not to retrieve from (repeatable)', collect)
         .option('--plot <file>', 'write perplexity over λ and T as an SVG picture')
         .option('--no-save', 'leave the settings of the store as they are');
+      addStoreOptions(command);
       addDocumentOptions(command);
       addMachineOptions(command);
     },
-    async run([store, inputs], options, { screen, signal }) {
+    async run([store, inputs], options, session) {
+      const { screen, signal } = session;
       const documents = readDocuments(inputs, {
         ...documentOptions(options),
         onSkip: screen.skipped,
         signal,
       });
-      const memory = await openKnnLM(store, {
-        ...machineOptions(options),
-        onDownload: screen.download,
-        signal,
-      });
-      try {
-        const tuning = await memory.tune(documents, {
+      const tuning = await withMemory(store, options, session, (memory) =>
+        memory.tune(documents, {
           k: options.k,
           maxTokens: options.maxTokens,
           excludeDocuments: options.exclude,
-          save: options.save,
+          // Settings of several stores together are only told.
+          save: options.save && memory.stores.length === 1,
           onProgress: screen.progress,
           signal,
-        });
-        for (const { message } of tuning.warnings) screen.warn(oneLine(message));
-        if (options.plot !== undefined) await writePlot(options.plot, tuningChart(tuning));
-        screen.result(tuning, () => tuningText(tuning, screen.colors));
-      } finally {
-        await memory.close();
-      }
+        }),
+      );
+      for (const { message } of tuning.warnings) screen.warn(oneLine(message));
+      if (options.plot !== undefined) await writePlot(options.plot, tuningChart(tuning));
+      screen.result(tuning, () => tuningText(tuning, screen.colors));
     },
   });
 

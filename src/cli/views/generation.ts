@@ -7,9 +7,9 @@ import { type Footnote, Footnotes, superscript } from '../footnotes.ts';
 import { count, counted, duration, settingsText } from '../numbers.ts';
 import { legend, memoryBits, type Paint, paintFor } from '../palette.ts';
 import type { Colors } from '../screen.ts';
-import { oneLine, sanitize } from '../text.ts';
+import { sanitize } from '../text.ts';
 import { WordWrapper } from '../word-wrapper.ts';
-import { bracket, cutPassage } from './search.ts';
+import { bracket, cutPassage, place } from './search.ts';
 
 const MOST_COLUMNS = 88;
 /** Lines of text shown of a source. */
@@ -98,19 +98,20 @@ export class GenerationPrinter {
     if (others.length === 0) return;
     const { colors, columns, write } = this.#options;
     const wrapper = new WordWrapper({ write, columns: columnsOf(columns), margin: '  ' });
-    for (const { number, document } of others) {
-      wrapper.push(`${superscript(number)} `, colors.cyan);
-      wrapper.push(`${oneLine(document)}  `, colors.dim);
+    for (const footnote of others) {
+      wrapper.push(`${superscript(footnote.number)} `, colors.cyan);
+      wrapper.push(`${place(footnote)}  `, colors.dim);
     }
     wrapper.end();
     write('\n');
   }
 
-  #source({ number, document, passage, tokens }: Footnote): void {
+  #source(footnote: Footnote): void {
+    const { number, passage, tokens } = footnote;
     const { colors, write, columns } = this.#options;
     const room = columnsOf(columns) - 2;
     const where = colors.dim(`at ${count(passage.position)} · ${counted(tokens, 'token')}`);
-    write(`  ${colors.cyan(superscript(number))} ${colors.bold(oneLine(document))} ${where}\n`);
+    write(`  ${colors.cyan(superscript(number))} ${colors.bold(place(footnote))} ${where}\n`);
     const { before, target, after } = cutPassage(passage, room * PASSAGE_LINES - 8);
     const wrapper = new WordWrapper({ write, columns: room, margin: '    ' });
     const emphasis: Paint = (text) => colors.bold(colors.yellow(text));

@@ -39,11 +39,16 @@ export function candidateTable(candidates: readonly Candidate[], colors: Colors)
 }
 
 function neighborText(neighbor: Neighbor, rank: number, colors: Colors, room: number): string {
-  const { document, position, distance, weight } = neighbor;
-  const head = `${pad(String(rank), 3, 'left')}  ${colors.bold(oneLine(document))} ${colors.dim(
+  const { position, distance, weight } = neighbor;
+  const head = `${pad(String(rank), 3, 'left')}  ${colors.bold(place(neighbor))} ${colors.dim(
     `at ${count(position)} · distance ${measure(distance)} · weight ${probability(weight)}`,
   )}`;
   return `${head}\n     ${passageLine(neighbor, colors, room - 5)}`;
+}
+
+/** The document, and where several stores are open, which of them holds it. */
+export function place({ store, document }: { store?: string; document: string }): string {
+  return store === undefined ? oneLine(document) : `${oneLine(store)} › ${oneLine(document)}`;
 }
 
 /** `…before [target] after…` on one line, the target right of the middle. */
