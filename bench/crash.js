@@ -3,25 +3,34 @@
  *
  *     node bench/crash.js [ROUNDS] [SEED] [EVERY]
  *
- * Adds, updates, removals and compactions run in processes of their own, which SIGKILL themselves just before their n-th operation on
- * the disk, for every n (with EVERY 5: every fifth); and as often again at random times. After each kill the store is opened by this
- * process, which has been told what was acknowledged: documents that must be there must be there with every entry, those
+ * Adds, updates, removals, indexing and compactions run in processes of their own, which SIGKILL themselves just before their n-th
+ * change of the disk, in whatever thread, for every n (with EVERY 5: every fifth); and as often again at random times. The store has an
+ * inverted file that was made before one of its documents was removed. After each kill the store is opened by this process, which has been told what was acknowledged: documents that must be there must be there with every entry, those
  * that were removed must not, the one under way may be in its old state or its new one, `verify` must find nothing.
  * Then the change is made again to its end, over the dead owner's lock, and the store must be what it would have been;
- * after a compaction byte for byte what a fresh build gives, without a trace of the removed documents in any file.
+ * after a compaction byte for byte what a fresh build gives, without a trace of the removed documents in any file, and an index made
+ * then is byte for byte the one that a store that never had them gets. Searching by the index, whole or just killed, must find
+ * nothing that was removed.
  *
  * Each round uses documents of other lengths. JSON on the last line.
  */
 import { spawn } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { DatastoreWriter } from '../dist/datastore/datastore-writer.js';
-import { faults } from '../dist/datastore/files.js';
-import { compactDatastore, Datastore, removeDocuments } from '../dist/index.js';
+import {
+  compactDatastore,
+  Datastore,
+  indexStore,
+  openIndex,
+  removeDocuments,
+  verifyStore,
+} from '../dist/index.js';
 import {
   contents,
+  DIM,
   fakeDocument,
   HEADER,
   traces,
@@ -31,8 +40,11 @@ import {
 } from './living/fake-documents.js';
 
 const self = fileURLToPath(import.meta.url);
+const preload = fileURLToPath(new URL('living/kill-at.js', import.meta.url));
 /** In memory where the system offers it: kills lose no page cache, so the medium does not matter. */
 const PLACE = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
+
+const INDEXING = { threads: 1, lists: 4 };
 
 /** @param round gives documents other lengths; in every third round one is larger than a block of checksums */
 function documentsOf(round) {
@@ -70,6 +82,11 @@ const CHANGES = {
       tell('done');
     }
   },
+  async index(path, _, tell) {
+    tell('begin', []);
+    await indexStore(path, INDEXING);
+    tell('done');
+  },
   async compact(path, _, tell) {
     tell('begin', []);
     await compactDatastore(path);
@@ -99,11 +116,7 @@ function after(change, state, { added, updated, removed }) {
 }
 
 if (process.argv[2] === '--child') {
-  const [, , , path, change, round, at] = process.argv;
-  let left = at === '' ? Infinity : Number(at);
-  faults.before = () => {
-    if (left-- === 0) process.kill(process.pid, 'SIGKILL');
-  };
+  const [, , , path, change, round] = process.argv;
   const tell = (what, ids) => process.stdout.write(`${JSON.stringify([what, ids])}\n`);
   process.stdout.write('["open"]\n');
   await CHANGES[change](path, documentsOf(Number(round)), tell);
@@ -112,10 +125,15 @@ if (process.argv[2] === '--child') {
 }
 
 /** Runs a change in a process of its own. @returns whether it was killed, and what it told */
-function run(path, change, round, { at = '', afterMs } = {}) {
-  const child = spawn(process.execPath, [self, '--child', path, change, round, at], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+function run(path, change, round, { at, afterMs } = {}) {
+  const child = spawn(
+    process.execPath,
+    ['--import', preload, self, '--child', path, change, round],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...(at !== undefined && { KNNLM_KILL_AT: at }) },
+    },
+  );
   let told = '';
   let errors = '';
   let opened;
@@ -155,6 +173,50 @@ function allowedAfter(change, state, documents, events) {
   return allowed;
 }
 
+/**
+ * What is wrong with a store's index: it may be gone, but not damaged; nothing removed is found by it; and where it is whole, most
+ * keys find themselves.
+ */
+async function indexWrongs(path, gone) {
+  const found = (await verifyStore(path)).problems.map(({ problem }) => `index: ${problem}`);
+  const store = await Datastore.open(path);
+  const sources = store.keySources();
+  const index = await openIndex({
+    sources,
+    dim: DIM,
+    indexFolder: join(path, 'index'),
+    threads: 1,
+  });
+  const living = [...store.documents].filter(({ id }) => made.has(id));
+  const exclude = store.excludedRanges();
+  let own = 0;
+  for (const { id, start } of living) {
+    const { keys } = made
+      .get(id)
+      .find(({ record }) => record.hash === store.documents.find(id).hash);
+    const { ids } = await index.search(keys.subarray(0, DIM), { k: 4, exclude });
+    if (ids.includes(start)) own++;
+  }
+  if (own < living.length / 2) found.push(`lost: ${own} of ${living.length} are found`);
+  for (const { keys, record } of gone) {
+    const { ids } = await index.search(keys.subarray(0, DIM), { k: 4, exclude });
+    for (const id of ids) {
+      if (id >= 0 && store.documents.locate(id).document.hash === record.hash)
+        found.push(`back: ${record.id} is found`);
+    }
+  }
+  await index.close();
+  await store.close();
+  return found;
+}
+
+/** The lists of an index, whatever they are called. */
+const listsOf = (path) =>
+  Object.entries(contents(join(path, 'index')))
+    .filter(([name]) => name.endsWith('.bin'))
+    .map(([, digest]) => digest)
+    .join();
+
 const [rounds = 4, seed = 1, every = 1] = process.argv.slice(2).map(Number);
 let random = seed;
 const nextRandom = () => {
@@ -162,6 +224,8 @@ const nextRandom = () => {
   return random / 2 ** 32;
 };
 const folder = mkdtempSync(join(PLACE, 'knnlm-crash-'));
+/** id → every version of the round's documents. */
+let made = new Map();
 const totals = { kills: 0, lost: 0, back: 0, other: 0, notRecovered: 0 };
 const perChange = {};
 
@@ -176,25 +240,35 @@ async function killOnce(base, { change, round, state, wanted }, moment) {
   totals.kills++;
   perChange[change] = (perChange[change] ?? 0) + 1;
   const found = await wrongs(path, allowedAfter(change, state, documents, events));
+  const indexWrong = await indexWrongs(path, [documents.gone]);
   await CHANGES[change](path, documents, () => {});
   const target = after(change, state, documents);
   const choices = new Map([...target].map(([id, document]) => [id, [document]]));
   const later = await wrongs(path, choices);
+  later.push(...(await indexWrongs(path, [documents.gone])));
   if (change === 'compact') {
-    if (JSON.stringify(contents(path)) !== wanted) later.push('not what a fresh build gives');
+    rmSync(join(path, 'index'), { recursive: true, force: true });
+    if (JSON.stringify(contents(path)) !== wanted.store) later.push('not what a fresh build gives');
     const left = documents.stored.filter((d) => target.get(d.record.id) !== d);
     for (const document of left)
       for (const file of traces(path, document))
         later.push(`trace of ${document.record.id} in ${file}`);
+    await indexStore(path, INDEXING);
+    if (listsOf(path) !== wanted.lists) later.push('another index than that of a fresh build');
   }
-  for (const text of found) {
+  for (const text of [...found, ...indexWrong]) {
     if (text.startsWith('lost')) totals.lost++;
     else if (text.startsWith('back')) totals.back++;
     else totals.other++;
   }
   if (later.length > 0) totals.notRecovered++;
-  if (found.length + later.length > 0)
-    console.error(`${change}, round ${round}, ${JSON.stringify(moment)}:`, found, later);
+  if (found.length + indexWrong.length + later.length > 0)
+    console.error(
+      `${change}, round ${round}, ${JSON.stringify(moment)}:`,
+      found,
+      indexWrong,
+      later,
+    );
   return true;
 }
 
@@ -204,14 +278,20 @@ for (let round = 0; round < rounds; round++) {
   const first = join(folder, `first-${round}`);
   await writeStore(first, documents.stored.slice(0, 4));
   await writeStore(first, documents.stored.slice(4), { mode: 'add' });
+  await indexStore(first, INDEXING);
   await removeDocuments(first, { ids: [documents.gone.record.id] });
-  mkdirSync(join(first, 'index', 'ivf'), { recursive: true });
-  writeFileSync(join(first, 'index', 'ivf', 'codes'), Buffer.from(documents.gone.halves.buffer));
+  made = new Map();
+  for (const document of [...documents.stored, ...documents.added, ...documents.updated]) {
+    const { id } = document.record;
+    made.set(id, [...(made.get(id) ?? []), document]);
+  }
   const state = new Map(documents.stored.map((document) => [document.record.id, document]));
   state.delete(documents.gone.record.id);
   const fresh = join(folder, `fresh-${round}`);
   await writeStore(fresh, [...state.values()]);
-  const wanted = JSON.stringify(contents(fresh));
+  const store = JSON.stringify(contents(fresh));
+  await indexStore(fresh, INDEXING);
+  const wanted = { store, lists: listsOf(fresh) };
   for (const change of Object.keys(CHANGES)) {
     const task = { change, round, state, wanted };
     const untouched = join(folder, 'untouched');

@@ -3,23 +3,33 @@
  *
  *     node bench/fuzz-store.js [INPUTS] [SEED]
  *
- * Takes a small store (two segments, one document removed), changes one of its files (a bit, a byte, a run of bytes, its length; in the
- * manifest also a field, with the checksum left out, made right or left wrong), opens it, reads everything, verifies it, compacts it now and then. Allowed are: what the
+ * Takes a small store (three segments, one document removed, another updated, an inverted file over the first segment), changes one of its files (a bit, a byte, a run of bytes, its length; in the
+ * manifest also a field, with the checksum left out, made right or left wrong), opens it, reads everything, verifies it, compacts it now and then; where the change is in the index, searches by it. Allowed are: what the
  * undamaged store gives, or a one-line KnnLMError. A change in the keys, which are not read at opening, must be found by
  * `verify`. JSON on the last line: how many were refused at opening, found by `verify`, without effect, and wrong.
  */
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import {
   compactDatastore,
   Datastore,
+  indexStore,
   KnnLMError,
+  openIndex,
   removeDocuments,
-  verifyDatastore,
+  verifyStore,
 } from '../dist/index.js';
-import { fakeDocument, writeStore } from './living/fake-documents.js';
+import { DIM, fakeDocument, writeStore } from './living/fake-documents.js';
 
 const [inputs = 100_000, seed = 1] = process.argv.slice(2).map(Number);
 let state = seed;
@@ -33,14 +43,18 @@ const folder = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 
 const pristine = join(folder, 'pristine');
 const store = join(folder, 'store');
 await writeStore(pristine, [fakeDocument('a', 0, 9), fakeDocument('b', 0, 7)]);
+await indexStore(pristine, { lists: 3, threads: 1 });
 await writeStore(pristine, [fakeDocument('c', 0, 5)], { mode: 'add' });
+await writeStore(pristine, [fakeDocument('c', 1, 6)], { mode: 'add', replace: true });
 await removeDocuments(pristine, { ids: ['b'] });
 cpSync(pristine, store, { recursive: true });
 
 const FILES = ['manifest.json'];
-for (const segment of ['000000', '000001'])
+const INDEX_FILES = readdirSync(join(pristine, 'index')).map((name) => `index/${name}`);
+for (const segment of ['000000', '000001', '000002'])
   for (const name of ['keys.f16', 'values.u16', 'documents.jsonl'])
     FILES.push(`segments/${segment}/${name}`, `segments/${segment}/${name}.crc`);
+FILES.push(...INDEX_FILES);
 const original = Object.fromEntries(
   FILES.map((name) => [name, readFileSync(join(pristine, name))]),
 );
@@ -66,6 +80,27 @@ async function answersOf(path) {
       settings,
     ]);
   } finally {
+    await opened.close();
+  }
+}
+
+const asked = fakeDocument('a', 0, 9).keys;
+
+/** What searches by the index say, every list read. */
+async function foundIn(path) {
+  const opened = await Datastore.open(path);
+  const sources = opened.keySources();
+  let index;
+  try {
+    const options = { sources, dim: DIM, threads: 1, memoryBytes: 2 ** 20 };
+    index = await openIndex({ ...options, indexFolder: join(path, 'index') });
+    const { ids, distances } = await index.search(asked, {
+      k: 4,
+      exclude: opened.excludedRanges(),
+    });
+    return JSON.stringify([index.kind, [...ids], [...distances]]);
+  } finally {
+    await index?.close();
     await opened.close();
   }
 }
@@ -142,7 +177,15 @@ function damaged(bytes) {
 }
 
 const truth = await answersOf(pristine);
-const counts = { refused: 0, foundByVerify: 0, withoutEffect: 0, otherManifest: 0, wrong: 0 };
+const foundTruth = await foundIn(pristine);
+const counts = {
+  inIndex: 0,
+  refused: 0,
+  foundByVerify: 0,
+  withoutEffect: 0,
+  otherManifest: 0,
+  wrong: 0,
+};
 let slowestMs = 0;
 
 async function tryOne() {
@@ -154,11 +197,19 @@ async function tryOne() {
   const started = performance.now();
   try {
     const said = await answersOf(store);
-    const { problems } = await verifyDatastore(store);
+    const { problems } = await verifyStore(store);
     const isWhole = problems.length === 0;
+    const inIndex = INDEX_FILES.includes(name);
+    if (inIndex) {
+      counts.inIndex++;
+      if (isWhole && !(same || name === 'index/ivf.json'))
+        wrong(name, bytes, 'not found by verify');
+      if ((await foundIn(store)) !== foundTruth) wrong(name, bytes, 'other neighbors');
+    }
     if (isWhole && below(50) === 0) await compactDatastore(store);
     if (!isWhole) counts.foundByVerify++;
-    else if (said === truth && (same || name === 'manifest.json')) counts.withoutEffect++;
+    else if (said === truth && (same || name === 'manifest.json' || inIndex))
+      counts.withoutEffect++;
     else if (byField) counts.otherManifest++;
     else wrong(name, bytes, 'other answers');
     if (said !== truth && !isWhole && !byField) wrong(name, bytes, 'other answers before verify');
@@ -179,6 +230,7 @@ const began = performance.now();
 for (let i = 0; i < inputs; i++) {
   await tryOne();
   if (!existsSync(join(store, 'segments/000001'))) {
+    // It was compacted.
     rmSync(store, { recursive: true });
     cpSync(pristine, store, { recursive: true });
   }

@@ -15,7 +15,11 @@ export type {
   SettingsRecord,
   SourceDocument,
 } from './datastore/types.ts';
-export { verifyDatastore } from './datastore/verify-datastore.ts';
+export {
+  type Verification,
+  type VerifyOptions,
+  verifyDatastore,
+} from './datastore/verify-datastore.ts';
 export { type ErrorCode, KnnLMError } from './errors.ts';
 export { openIndex } from './indexes/open-index.ts';
 export type { Neighbors, SearchOptions, VectorIndex } from './indexes/vector-index.ts';
@@ -45,6 +49,7 @@ export type { StoreInfo } from './knnlm/store-info.ts';
 export type { TuneRequest, Tuning } from './knnlm/tune.ts';
 export { tuningChart } from './knnlm/tuning-chart.ts';
 export type * from './knnlm/types.ts';
+export { verifyStore } from './knnlm/verify-store.ts';
 export type { IdRange, KeyDtype, KeySource } from './math/vectors.ts';
 export { describeModel } from './model/describe-model.ts';
 export type * from './model/language-model.ts';

@@ -1,6 +1,7 @@
 /** `knnlm verify`: reads every byte of a store and compares it with its checksums. */
-import { type Verification, verifyDatastore } from '../../datastore/verify-datastore.ts';
+import type { Verification } from '../../datastore/verify-datastore.ts';
 import { KnnLMError } from '../../errors.ts';
+import { verifyStore } from '../../knnlm/verify-store.ts';
 import { defineCommand } from '../command.ts';
 import { bytes, counted } from '../numbers.ts';
 import { oneLine } from '../text.ts';
@@ -12,7 +13,8 @@ export const verifyCommand = () =>
     description:
       'Reads every byte of a store and compares it with the checksums, sizes and counts that were stored with it. With ' +
       '--repair it also takes away what no finished work needs: what crashed writers left behind, and bytes after the end of a file. ' +
-      'Damage to documents is told and never touched. Exit status 2 when there is any.',
+      'Damage to documents is told and never touched; a damaged index is removed, since it can be made again. Exit status 2 when ' +
+      'there is any left.',
     examples: [
       ['knnlm verify notes.knn', 'say whether all is well'],
       ['knnlm verify notes.knn --repair', 'and tidy up after a crash'],
@@ -22,7 +24,7 @@ export const verifyCommand = () =>
         .argument('<store>', 'folder of the store')
         .option('--repair', 'remove leftovers of crashes; nothing acknowledged is touched'),
     async run([store], { repair }, { screen, signal }) {
-      const result = await verifyDatastore(store, {
+      const result = await verifyStore(store, {
         repair,
         onProgress: ({ doneBytes, totalBytes }) =>
           screen.progress({

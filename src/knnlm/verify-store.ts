@@ -1,0 +1,64 @@
+/** Every byte of a store, its documents and its index, against the checksums. */
+import { Datastore } from '../datastore/datastore.ts';
+import { withLock } from '../datastore/store-lock.ts';
+import {
+  type Verification,
+  type VerifyOptions,
+  verifyDatastore,
+} from '../datastore/verify-datastore.ts';
+import { removeFiles, verifyIvf } from '../indexes/ivf/verify-ivf.ts';
+import { indexFolder, removeIndex } from './index-folder.ts';
+
+/**
+ * With `repair` a damaged index is removed, since it can be made again: search is exact until then.
+ * Errors: those of `verifyDatastore`.
+ */
+export async function verifyStore(
+  path: string,
+  options: VerifyOptions = {},
+): Promise<Verification> {
+  const result = await verifyDatastore(path, options);
+  if (result.problems.length > 0) return result;
+  const index = await verifyIndex(path, result.bytes, options);
+  const repaired: string[] = [];
+  if (options.repair && index.problems.length + index.leftovers.length > 0) {
+    await withLock(path, async () => {
+      if (index.problems.length > 0) {
+        await removeIndex(path);
+        const what = index.problems[0]!.problem;
+        repaired.push(`removed the index (${what}); make it again: knnlm index ${path}`);
+      } else {
+        await removeFiles(index.leftovers);
+        repaired.push(...index.leftovers.map((file) => `removed ${file}`));
+      }
+    });
+    index.problems = [];
+    index.leftovers = [];
+  }
+  return {
+    files: result.files + index.files,
+    bytes: result.bytes + index.bytes,
+    problems: index.problems,
+    leftovers: [...result.leftovers, ...index.leftovers],
+    repaired: [...result.repaired, ...repaired],
+  };
+}
+
+async function verifyIndex(path: string, before: number, { onProgress, signal }: VerifyOptions) {
+  const datastore = await Datastore.open(path);
+  try {
+    let doneBytes = before;
+    return await verifyIvf({
+      folder: indexFolder(path),
+      sources: datastore.keySources(),
+      dim: datastore.keyDim,
+      onBytes: (bytes) => {
+        doneBytes += bytes;
+        onProgress?.({ doneBytes, totalBytes: doneBytes });
+      },
+      signal,
+    });
+  } finally {
+    await datastore.close();
+  }
+}
