@@ -44,6 +44,8 @@ export interface ChosenGraph extends InspectedGraph {
   hasCache: boolean;
   keys: Record<KeyName, KeyLocation>;
   keyTensor: string | undefined;
+  /** `RuntimePlan.onwardKeyTensor` */
+  onwardKeyTensor: string | undefined;
   /** Undefined for a tensor of the user's own whose width the file does not state. */
   keyDim: number | undefined;
   warnings: string[];
@@ -130,6 +132,7 @@ function chooseGraph(
     requireTensor(graph, request.keyTensor, located.keys);
   }
   const folder = dirname(graph.path);
+  const onward = graph.branch && readGraph(graph.path, { cached: true });
   return {
     ...inspected,
     layers: description.layers,
@@ -137,9 +140,11 @@ function chooseGraph(
     hiddenWidth: description.hiddenWidth,
     logitsTensor: description.logits.name,
     lastPositionOnly: description.lastPositionOnly,
-    hasCache: description.cache.length > 0,
+    hasCache: (onward ? describeGraph(onward) : description).cache.length > 0,
     keys: located.keys,
     keyTensor,
+    onwardKeyTensor:
+      onward && (request.keyTensor ?? locateKeys(onward).keys[request.key].tensor ?? keyTensor),
     keyDim: widthOf(
       graph,
       keyTensor,

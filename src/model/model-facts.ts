@@ -77,13 +77,26 @@ export function readModelFacts(
     },
   };
   const { keyValueHeads, headDim } = config;
-  const logitsTensor = graph.logitsTensor;
+  const { logitsTensor, onwardKeyTensor, dtype } = graph;
+  const { contextLength } = config;
   return {
     info,
     config,
     boundary,
     table,
-    plan: { path, keyTensor, logitsTensor, keyDim, keyValueHeads, headDim },
+    plan: {
+      path,
+      keyTensor,
+      onwardKeyTensor,
+      logitsTensor,
+      keyDim,
+      keyValueHeads,
+      headDim,
+      vocabSize,
+      bos,
+      contextLength,
+      dtype,
+    },
     warnings: [...graph.warnings, ...warningsOf(config, table, vocabSize)],
   };
 }

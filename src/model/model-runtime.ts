@@ -1,22 +1,25 @@
 /**
- * A model inside a worker thread: three sessions over one graph file, each made on first use.
+ * A model inside a worker thread: three sessions over one graph file, each made, and checked, on first use.
  *
  *   keys    the graph cut behind the key: no logits, about twice as fast
  *   score   key and log p(target), the log-softmax computed in the graph, so that no logits leave it
  *   decode  key and logits of the last position, with the attention cache going round inside the worker
  *
+ * Of a merged export, keys and scores come from its decoder for a text's start, and decoding begins there and goes on in the other.
  * `run()` blocks the thread it is called on, which is why this lives in a worker.
  */
-import { dirname } from 'node:path';
 import { KnnLMError } from '../errors.ts';
 import { loadOnnxRuntime, type Ort } from '../onnxruntime.ts';
 import { buildFeeds, integers, type KvCache } from './graph-feeds.ts';
 import type { NextToken, ScoredWindow } from './language-model.ts';
 import { logSoftmax } from './log-softmax.ts';
+import { firstLine, ModelSession } from './model-session.ts';
 import { describeGraph, type GraphDescription } from './onnx/describe-graph.ts';
 import { LOG_PROB_OUTPUT, LOG_PROB_TARGETS } from './onnx/log-prob-head.ts';
-import { type PatchedGraph, type PatchOptions, patchGraph } from './onnx/patch-graph.ts';
+import type { PatchOptions } from './onnx/patch-graph.ts';
 import { readGraph } from './onnx/read-graph.ts';
+import { checkCache, checkStates } from './self-check.ts';
+import { padded, unpadded, type WindowBatch } from './window-batch.ts';
 import type { RuntimePlan } from './worker-protocol.ts';
 
 const KEY = 'knn_key';
@@ -24,9 +27,14 @@ const LOGITS = 'knn_logits';
 /** Logits of one run while reading a prompt, in bytes; longer prompts are read in parts. */
 const PROMPT_LOGITS_BYTES = 64 * 2 ** 20;
 
-interface Session {
-  session: Ort.InferenceSession;
-  inputs: PatchedGraph['inputs'];
+export type SessionName = 'keys' | 'score' | 'decode';
+
+/** A graph that can be run, and its key. */
+interface Source {
+  path: string;
+  cached: boolean;
+  keyTensor: string;
+  description: GraphDescription;
 }
 
 interface DecoderState {
@@ -37,11 +45,17 @@ interface DecoderState {
   tokens: number[];
 }
 
+const freshState = (): DecoderState => ({ cache: undefined, position: 0, tokens: [] });
+
 export class ModelRuntime {
   readonly #plan: RuntimePlan;
   readonly #ort: typeof Ort;
-  readonly #description: GraphDescription;
-  readonly #sessions = new Map<string, Promise<Session>>();
+  /** Reads a text from its start. */
+  readonly #start: Source;
+  /** Reads on from the cache: the same graph, but for merged exports. */
+  readonly #onward: Source;
+  readonly #sessions = new Map<string, Promise<ModelSession>>();
+  readonly #prepared = new Map<SessionName, Promise<void>>();
   readonly #decoders = new Map<number, DecoderState>();
   #nextDecoder = 1;
 
@@ -52,16 +66,75 @@ export class ModelRuntime {
   private constructor(plan: RuntimePlan, ort: typeof Ort) {
     this.#plan = plan;
     this.#ort = ort;
-    this.#description = describeGraph(readGraph(plan.path));
+    const { path, keyTensor, onwardKeyTensor } = plan;
+    const source = (cached: boolean, tensor: string): Source => ({
+      path,
+      cached,
+      keyTensor: tensor,
+      description: describeGraph(readGraph(path, { cached })),
+    });
+    this.#start = source(false, keyTensor);
+    this.#onward = onwardKeyTensor === undefined ? this.#start : source(true, onwardKeyTensor);
+  }
+
+  /** Makes the session and checks on a few tokens that it can be relied on. Errors: `MODEL_UNSUPPORTED` when it cannot. */
+  prepare(name: SessionName): Promise<void> {
+    let prepared = this.#prepared.get(name);
+    if (prepared === undefined) {
+      prepared = this.#check(name);
+      this.#prepared.set(name, prepared);
+    }
+    return prepared;
+  }
+
+  async #check(name: SessionName): Promise<void> {
+    const { path, keyTensor } = this.#plan;
+    const problem = await this.#problemOf(name).catch((error) => {
+      if (error instanceof KnnLMError) throw error;
+      return `onnxruntime cannot run it (${firstLine(error)}). Use another export of the model`;
+    });
+    if (problem === undefined) return;
+    throw new KnnLMError(
+      'MODEL_UNSUPPORTED',
+      `${path} with the key ${keyTensor} failed a check: ${problem}.`,
+    );
+  }
+
+  #problemOf(name: SessionName): Promise<string | undefined> {
+    switch (name) {
+      case 'keys':
+        return checkStates(
+          async (windows) => (await this.#keys(windows)).map((keys) => [keys]),
+          this.#plan,
+        );
+      case 'score':
+        return checkStates(async (windows) => {
+          const targets = windows.map((window) => new Int32Array(window.length));
+          const scored = await this.#score(windows, targets);
+          return scored.map(({ keys, logProbs }) => [keys, logProbs]);
+        }, this.#plan);
+      case 'decode':
+        return checkCache(async (parts) => {
+          const state = freshState();
+          let next: NextToken | undefined;
+          for (const part of parts) next = await this.#readOn(state, part);
+          return next!;
+        }, this.#plan);
+    }
   }
 
   async keys(windows: readonly Int32Array[]): Promise<Float32Array[]> {
-    const { session, inputs } = await this.#session('keys', {
+    await this.prepare('keys');
+    return this.#keys(windows);
+  }
+
+  async #keys(windows: readonly Int32Array[]): Promise<Float32Array[]> {
+    const session = await this.#session('keys', this.#start, {
       expose: { [KEY]: this.#plan.keyTensor },
       keepOutputs: [],
     });
     const batch = padded(windows);
-    const results = await run(session, this.#feeds(inputs, batch), [KEY]);
+    const results = await session.run(this.#feeds(session, batch), [KEY]);
     return unpadded(this.#keysOf(results[KEY]!, batch), windows, batch.length);
   }
 
@@ -69,22 +142,30 @@ export class ModelRuntime {
     windows: readonly Int32Array[],
     targets: readonly Int32Array[],
   ): Promise<ScoredWindow[]> {
-    const { session, inputs } = await this.#session('score', {
+    await this.prepare('score');
+    return this.#score(windows, targets);
+  }
+
+  async #score(
+    windows: readonly Int32Array[],
+    targets: readonly Int32Array[],
+  ): Promise<ScoredWindow[]> {
+    const session = await this.#session('score', this.#start, {
       expose: { [KEY]: this.#plan.keyTensor },
       logProbsOf: this.#plan.logitsTensor,
       keepOutputs: [],
     });
     const batch = padded(windows);
     const wanted = padded(targets);
-    const targetInput = inputs.find((input) => input.name === LOG_PROB_TARGETS)!;
-    const feeds = this.#feeds(inputs, batch);
+    const targetInput = session.inputs.find((input) => input.name === LOG_PROB_TARGETS)!;
+    const feeds = this.#feeds(session, batch);
     feeds[LOG_PROB_TARGETS] = integers(
       this.#ort,
       targetInput,
       [batch.count, batch.length],
       (i) => wanted.tokens[i]!,
     );
-    const results = await run(session, feeds, [KEY, LOG_PROB_OUTPUT]);
+    const results = await session.run(feeds, [KEY, LOG_PROB_OUTPUT]);
     const keys = unpadded(this.#keysOf(results[KEY]!, batch), windows, batch.length);
     const logProbs = results[LOG_PROB_OUTPUT]!.data as Float32Array;
     const perWindow = unpadded(logProbs, windows, batch.length);
@@ -93,12 +174,12 @@ export class ModelRuntime {
 
   startDecoding(): number {
     const id = this.#nextDecoder++;
-    this.#decoders.set(id, { cache: undefined, position: 0, tokens: [] });
+    this.#decoders.set(id, freshState());
     return id;
   }
 
   resetDecoder(id: number): void {
-    Object.assign(this.#decoder(id), { cache: undefined, position: 0, tokens: [] });
+    Object.assign(this.#decoder(id), freshState());
   }
 
   endDecoding(id: number): void {
@@ -108,22 +189,33 @@ export class ModelRuntime {
   /** Reads the tokens after those read before; the state after the last of them. */
   async read(id: number, tokens: Int32Array): Promise<NextToken> {
     const state = this.#decoder(id);
-    const { cache, logits, logitsToKeepInput } = this.#description;
-    const perRun =
-      cache.length === 0 || logitsToKeepInput !== undefined
-        ? tokens.length
-        : Math.max(1, Math.floor(PROMPT_LOGITS_BYTES / 4 / (logits.vocabSize ?? 1)));
+    await this.prepare('decode');
+    return this.#readOn(state, tokens);
+  }
+
+  async #readOn(state: DecoderState, tokens: Int32Array): Promise<NextToken> {
     let next: NextToken | undefined;
-    for (let start = 0; start < tokens.length; start += perRun) {
-      next = await this.#readPart(state, tokens.subarray(start, start + perRun));
+    for (let start = 0; start < tokens.length; ) {
+      const end = start + this.#mostPerRun(state);
+      next = await this.#readPart(state, tokens.subarray(start, end));
+      start = end;
     }
     return next!;
   }
 
+  #mostPerRun({ position }: DecoderState): number {
+    const { cache, logits, logitsToKeepInput } = this.#onward.description;
+    // The second decoder of a merged export may have been traced with one token at a time.
+    if (this.#onward.cached && position > 0) return 1;
+    if (cache.length === 0 || logitsToKeepInput !== undefined) return Number.POSITIVE_INFINITY;
+    return Math.max(1, Math.floor(PROMPT_LOGITS_BYTES / 4 / (logits.vocabSize ?? 1)));
+  }
+
   async #readPart(state: DecoderState, part: Int32Array): Promise<NextToken> {
-    const { cache } = this.#description;
-    const { session, inputs } = await this.#session('decode', {
-      expose: { [KEY]: this.#plan.keyTensor, [LOGITS]: this.#plan.logitsTensor },
+    const { cache } = this.#onward.description;
+    const source = state.position === 0 ? this.#start : this.#onward;
+    const session = await this.#session(source.cached ? 'decode onward' : 'decode', source, {
+      expose: { [KEY]: source.keyTensor, [LOGITS]: source.description.logits.name },
       keepOutputs: cache.map((pair) => pair.output),
     });
     let tokens = part;
@@ -132,12 +224,11 @@ export class ModelRuntime {
       tokens = Int32Array.from(state.tokens);
     }
     const past = cache.length === 0 ? 0 : state.position;
-    const results = await run(
-      session,
+    const results = await session.run(
       buildFeeds(this.#ort, {
         ...this.#plan,
-        inputs,
-        description: this.#description,
+        inputs: session.inputs,
+        description: source.description,
         tokens,
         batch: 1,
         length: tokens.length,
@@ -158,11 +249,11 @@ export class ModelRuntime {
     return { key: keys.slice(keys.length - d), logProbs: logSoftmax(last) };
   }
 
-  #feeds(inputs: PatchedGraph['inputs'], batch: Batch): Record<string, Ort.Tensor> {
+  #feeds({ inputs }: ModelSession, batch: WindowBatch): Record<string, Ort.Tensor> {
     return buildFeeds(this.#ort, {
       ...this.#plan,
       inputs,
-      description: this.#description,
+      description: this.#start.description,
       tokens: batch.tokens,
       batch: batch.count,
       length: batch.length,
@@ -172,13 +263,17 @@ export class ModelRuntime {
   }
 
   /** (batch · length, d), checked against the width the keys must have. */
-  #keysOf(tensor: Ort.Tensor, { count, length }: Pick<Batch, 'count' | 'length'>): Float32Array {
+  #keysOf(
+    tensor: Ort.Tensor,
+    { count, length }: Pick<WindowBatch, 'count' | 'length'>,
+  ): Float32Array {
     const d = tensor.size / (count * length);
     const expected = this.#plan.keyDim ?? d;
     if (tensor.dims.at(-1) !== d || d !== expected) {
+      const width = this.#plan.keyDim === undefined ? '' : ` of ${expected}`;
       throw new KnnLMError(
         'MODEL_UNSUPPORTED',
-        `The key tensor ${this.#plan.keyTensor} has shape (${tensor.dims.join(', ')}) for ${count} × ${length} tokens; one vector of ${expected} per token was expected. Choose another with --key or --key-tensor.`,
+        `The key tensor ${this.#plan.keyTensor} has shape (${tensor.dims.join(', ')}) for ${count} × ${length} tokens; one vector${width} per token was expected. Choose another with --key or --key-tensor.`,
       );
     }
     return tensor.data as Float32Array;
@@ -190,103 +285,22 @@ export class ModelRuntime {
     return state;
   }
 
-  #session(name: string, patch: PatchOptions): Promise<Session> {
+  #session(name: string, source: Source, patch: PatchOptions): Promise<ModelSession> {
     let session = this.#sessions.get(name);
     if (session === undefined) {
-      session = this.#createSession(patch);
+      const graph = readGraph(source.path, { cached: source.cached });
+      session = ModelSession.create(this.#ort, graph, { ...patch, threads: this.#plan.threads });
       this.#sessions.set(name, session);
     }
     return session;
-  }
-
-  async #createSession(patch: PatchOptions): Promise<Session> {
-    const { path, threads } = this.#plan;
-    const patched = patchGraph(readGraph(path), patch);
-    const session: Record<string, unknown> = {
-      // Threads that spin between runs take the cores from search and from the other workers.
-      intra_op: { allow_spinning: '0' },
-    };
-    if (patched.externalFiles.length > 0) {
-      session.model_external_initializers_file_folder_path = dirname(path);
-    }
-    try {
-      const created = await this.#ort.InferenceSession.create(patched.bytes, {
-        executionProviders: ['cpu'],
-        intraOpNumThreads: threads,
-        interOpNumThreads: 1,
-        graphOptimizationLevel: 'all',
-        // Warnings of onnxruntime would go to standard error, past the caller.
-        logSeverityLevel: 3,
-        extra: { session },
-      });
-      return { session: created, inputs: patched.inputs };
-    } catch (cause) {
-      throw new KnnLMError(
-        'MODEL_INVALID',
-        `onnxruntime cannot load ${path}: ${firstLine(cause)} Download the model again or choose another dtype.`,
-        { cause },
-      );
-    }
   }
 
   async close(): Promise<void> {
     this.#decoders.clear();
     for (const pending of this.#sessions.values()) {
       const opened = await pending.catch(() => undefined);
-      await opened?.session.release();
+      await opened?.release();
     }
     this.#sessions.clear();
   }
-}
-
-async function run(
-  session: Ort.InferenceSession,
-  feeds: Record<string, Ort.Tensor>,
-  outputs: readonly string[] = session.outputNames,
-): Promise<Ort.InferenceSession.ReturnType> {
-  try {
-    return await session.run(feeds, outputs);
-  } catch (cause) {
-    const message = firstLine(cause);
-    if (!/alloc/i.test(message)) throw cause;
-    throw new KnnLMError(
-      'IO',
-      `The model ran out of memory (${message}). Use fewer workers, a smaller window or a smaller dtype.`,
-      { cause },
-    );
-  }
-}
-
-function firstLine(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).split('\n')[0]!;
-}
-
-interface Batch {
-  /** (count, length), row-major; windows shorter than the longest end in zeros. */
-  tokens: Int32Array;
-  count: number;
-  length: number;
-}
-
-function padded(windows: readonly Int32Array[]): Batch {
-  const count = windows.length;
-  const length = windows.reduce((longest, window) => Math.max(longest, window.length), 0);
-  if (count === 1) return { tokens: windows[0]!, count, length };
-  const tokens = new Int32Array(count * length);
-  for (let i = 0; i < count; i++) tokens.set(windows[i]!, i * length);
-  return { tokens, count, length };
-}
-
-/** Rows of a (count, length, width) result that belong to real tokens, one array of its own per window. */
-function unpadded(
-  values: Float32Array,
-  windows: readonly Int32Array[],
-  length: number,
-): Float32Array[] {
-  const width = values.length / (windows.length * length);
-  if (windows.length === 1) return [values];
-  return windows.map((window, i) => {
-    const start = i * length * width;
-    return values.slice(start, start + window.length * width);
-  });
 }

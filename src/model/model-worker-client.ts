@@ -1,6 +1,7 @@
 /** The main thread's end of one model worker: requests as promises; a worker that dies fails what it was doing. */
 import { type ResourceLimits, Worker } from 'node:worker_threads';
 import { KnnLMError } from '../errors.ts';
+import type { SessionName } from './model-runtime.ts';
 import {
   deserializeError,
   type RequestName,
@@ -13,6 +14,9 @@ interface Pending {
   reject: (error: Error) => void;
 }
 
+/** How long loading a model and reading a dozen tokens may take: a graph that loops without end must not hold up a program. */
+const PREPARE_TIMEOUT_MS = 120_000;
+
 /** How long a worker may take to finish its run and release its sessions. */
 const CLOSE_TIMEOUT_MS = 5_000;
 
@@ -20,6 +24,7 @@ export class ModelWorkerClient {
   readonly #worker: Worker;
   readonly #pending = new Map<number, Pending>();
   readonly #exited: Promise<void>;
+  readonly #prepared = new Map<SessionName, Promise<void>>();
   #nextId = 1;
   #dead: Error | undefined;
 
@@ -52,6 +57,29 @@ export class ModelWorkerClient {
       this.#worker.ref();
       this.#worker.postMessage({ id, name, request });
     });
+  }
+
+  /** Makes a session and checks it, once. Errors: `MODEL_UNSUPPORTED` when it fails or takes too long. */
+  prepare(session: SessionName, timeoutMs = PREPARE_TIMEOUT_MS): Promise<void> {
+    let prepared = this.#prepared.get(session);
+    if (prepared === undefined) {
+      prepared = this.#withTimeout(this.request('prepare', session), timeoutMs);
+      this.#prepared.set(session, prepared);
+    }
+    return prepared;
+  }
+
+  async #withTimeout(prepared: Promise<undefined>, timeoutMs: number): Promise<void> {
+    const timer = setTimeout(() => {
+      this.#die(
+        new KnnLMError(
+          'MODEL_UNSUPPORTED',
+          `The model could not read a dozen tokens within ${timeoutMs / 1000} seconds. Use a smaller model or another export.`,
+        ),
+      );
+      void this.#worker.terminate();
+    }, timeoutMs);
+    await prepared.finally(() => clearTimeout(timer));
   }
 
   #settle(message: ResponseMessage): void {

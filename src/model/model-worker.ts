@@ -50,6 +50,9 @@ async function answer(name: RequestName, request: unknown): Promise<Answer> {
   }
   if (runtime === undefined) throw new Error(`Model worker was asked for ${name} before open.`);
   switch (name) {
+    case 'prepare':
+      await runtime.prepare(request as Request<'prepare'>);
+      return plain(undefined);
     case 'keys': {
       const { windows } = request as Request<'keys'>;
       const keys = await runtime.keys(windows);

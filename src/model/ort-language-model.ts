@@ -12,6 +12,7 @@ import type {
   ReadOptions,
   ScoredWindow,
 } from './language-model.ts';
+import type { SessionName } from './model-runtime.ts';
 import { ModelWorkerClient } from './model-worker-client.ts';
 import type { Tokenizer } from './tokenizer.ts';
 import { TokenizerThread } from './tokenizer-thread.ts';
@@ -57,7 +58,7 @@ export class OrtLanguageModel implements LanguageModel {
   async keys(windows: readonly Int32Array[], options: ReadOptions = {}): Promise<Float32Array[]> {
     this.#checkWindows(windows);
     const batches = groupByLength(lengthsOf(windows), { maxTokens: BATCH_TOKENS });
-    return this.#runBatches(batches, options, (worker, batch) =>
+    return this.#runBatches('keys', batches, options, (worker, batch) =>
       worker.request('keys', { windows: batch.map((i) => windows[i]!) }),
     );
   }
@@ -74,7 +75,7 @@ export class OrtLanguageModel implements LanguageModel {
     const perToken = 4 * this.info.vocabSize;
     const maxTokens = Math.min(BATCH_TOKENS, Math.floor(SCORE_LOGITS_BYTES / perToken));
     const batches = groupByLength(lengthsOf(windows), { maxTokens });
-    return this.#runBatches(batches, options, (worker, batch) =>
+    return this.#runBatches('score', batches, options, (worker, batch) =>
       worker.request('score', {
         windows: batch.map((i) => windows[i]!),
         targets: batch.map((i) => targets[i]!),
@@ -84,6 +85,7 @@ export class OrtLanguageModel implements LanguageModel {
 
   /** Hands batches to workers as they come free. @returns one result per window, in the windows' order */
   async #runBatches<Result>(
+    session: SessionName,
     batches: readonly number[][],
     { signal }: ReadOptions,
     run: (worker: ModelWorkerClient, batch: number[]) => Promise<Result[]>,
@@ -95,7 +97,10 @@ export class OrtLanguageModel implements LanguageModel {
       while (next < batches.length && !failed) {
         if (signal?.aborted) throw new KnnLMError('ABORTED', 'Reading was stopped.');
         const batch = batches[next++]!;
-        const parts = await this.#onFreestWorker((worker) => run(worker, batch));
+        const parts = await this.#onFreestWorker(async (worker) => {
+          await worker.prepare(session);
+          return run(worker, batch);
+        });
         for (let i = 0; i < batch.length; i++) results[batch[i]!] = parts[i]!;
       }
     };
@@ -122,6 +127,7 @@ export class OrtLanguageModel implements LanguageModel {
     const { plan, decodeThreads } = this.#options;
     this.#decodeWorker ??= openWorker({ ...plan, threads: decodeThreads });
     const worker = await this.#decodeWorker;
+    await worker.prepare('decode');
     const id = await worker.request('startDecoding', undefined);
     return new WorkerDecoder(worker, id, this.info);
   }

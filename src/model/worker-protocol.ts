@@ -1,13 +1,16 @@
 /** What the main thread and a model worker say to each other. Everything crosses as structured clones; big arrays are transferred. */
 import { type ErrorCode, KnnLMError } from '../errors.ts';
 import type { Inspection, InspectRequest } from './inspect-model.ts';
-import type { ScoredWindow } from './language-model.ts';
+import type { ModelDtype, ScoredWindow } from './language-model.ts';
+import type { SessionName } from './model-runtime.ts';
 
 /** Everything a worker needs to run a model; sessions are made on first use. */
 export interface RuntimePlan {
   /** Absolute path of the graph file. */
   path: string;
   keyTensor: string;
+  /** The same key in the second decoder of a merged export, which reads on from the cache. */
+  onwardKeyTensor: string | undefined;
   logitsTensor: string;
   /** d, or undefined when only running the graph tells. */
   keyDim: number | undefined;
@@ -16,6 +19,11 @@ export interface RuntimePlan {
   /** Cache shape for graphs that leave it symbolic. */
   keyValueHeads: number | undefined;
   headDim: number | undefined;
+  /** Of the probe that each session is checked with. */
+  vocabSize: number;
+  bos: number;
+  contextLength: number;
+  dtype: ModelDtype;
 }
 
 /** Requests by name: what is sent and what comes back. */
@@ -23,6 +31,8 @@ export interface Requests {
   /** Looks at the folder's graphs without running any. */
   inspect: { request: InspectRequest; response: Inspection };
   open: { request: RuntimePlan; response: undefined };
+  /** Makes a session and checks it: `self-check.ts`. Otherwise done with its first request. */
+  prepare: { request: SessionName; response: undefined };
   /** Windows of one batch; shorter ones are padded on the right inside. */
   keys: { request: { windows: readonly Int32Array[] }; response: Float32Array[] };
   score: {

@@ -3,18 +3,33 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { KEY_NAMES } from '../../dist/model/language-model.js';
+import { describeGraph } from '../../dist/model/onnx/describe-graph.js';
 import { readGraph } from '../../dist/model/onnx/read-graph.js';
 import { loadOnnxRuntime } from '../../dist/onnxruntime.js';
 import { keyDifferences, openFixture, openRuntime } from './hub-fixture.ts';
 import { fixture, maxDifference } from './support.ts';
 
+/** Must not pass: see self-check.test.ts. */
+const refused = ['.int8.', 'gemma3.merged', 'gemma2.genai-fp32', 'qwen3.genai-fp16'];
 const names = readdirSync(fixture('models/hub'))
-  .filter((name) => name.endsWith('.onnx.gz'))
+  .filter((name) => name.endsWith('.onnx.gz') && !refused.some((style) => name.includes(style)))
   .map((name) => name.replace('.onnx.gz', ''));
 const temporary = mkdtempSync(join(tmpdir(), 'knnlm-hub-'));
 afterAll(() => rmSync(temporary, { recursive: true }));
 
-const TOLERANCE = 1e-4;
+/** Largest differences allowed from PyTorch in float32, by the end of the fixture's name. */
+const tolerances: Record<string, number> = {
+  // Rounds at 10⁻³ of a state of size 1 to 8, several times.
+  '.fp16': 5e-2,
+  '.q4f16': 5e-2,
+  // Products with activations of 8 bits in blocks of 32 (accuracy_level 4).
+  '.genai-int4': 0.3,
+  // The builder's Gelu is not quite the one of the model.
+  'gemma.genai-fp32': 5e-3,
+  'phi.genai-fp32': 5e-3,
+};
+const toleranceOf = (name: string): number =>
+  Object.entries(tolerances).find(([end]) => name.endsWith(end))?.[1] ?? 1e-4;
 
 /** Families whose attention and feed-forward network read the residual side by side. */
 const parallel = [
@@ -33,16 +48,17 @@ describe.each(names)('%s', (name) => {
   const model = openFixture(name, temporary);
   const { graph, truth, description, located } = model;
   const tokens = Int32Array.from(truth.tokens);
+  const tolerance = toleranceOf(name);
   const [middle, last] = truth.positions;
 
   it('has each key where PyTorch hooks saw it, and none where the family has none', async () => {
-    expect(description).toMatchObject({ problems: [], dtype: 'fp32', layers: 2 });
-    const parallelResidual = parallel.includes(name);
+    expect(description).toMatchObject({ problems: [], dtype: truth.dtype, layers: 2 });
+    const parallelResidual = parallel.includes(name.split('.')[0]!);
     expect(located).toMatchObject({ warnings: [], layers: 2, parallelResidual });
     const differences = await keyDifferences(graph, truth);
     expect(Object.keys(differences).sort()).toEqual(Object.keys(truth.keys).sort());
     for (const key of KEY_NAMES) {
-      if (truth.keys[key]) expect(differences[key], key).toBeLessThan(TOLERANCE);
+      if (truth.keys[key]) expect(differences[key], key).toBeLessThan(tolerance);
     }
   });
 
@@ -52,10 +68,10 @@ describe.each(names)('%s', (name) => {
     const options = { optimizedModelFilePath, intraOpNumThreads: 1, logSeverityLevel: 3 } as const;
     await (await ort.InferenceSession.create(model.path, options)).release();
     const fused = readGraph(optimizedModelFilePath);
-    expect(fused.nodes.length).toBeLessThan(graph.nodes.length);
+    expect(fused.nodes.length).not.toBe(graph.nodes.length);
     const differences = await keyDifferences(fused, truth);
     expect(Object.keys(differences).sort()).toEqual(Object.keys(truth.keys).sort());
-    expect(Math.max(...Object.values(differences))).toBeLessThan(TOLERANCE);
+    expect(Math.max(...Object.values(differences))).toBeLessThan(tolerance);
   });
 
   it('gives the log-probabilities of PyTorch, scored at once or read in parts from the cache, alone or in a batch', async () => {
@@ -65,18 +81,19 @@ describe.each(names)('%s', (name) => {
     const [scored] = await runtime.score([tokens, other], [targets, other]);
     truth.positions.forEach((position, i) => {
       const expected = truth.logProbs[i]![targets[position]!]!;
-      expect(Math.abs(scored!.logProbs[position]! - expected)).toBeLessThan(TOLERANCE);
+      expect(Math.abs(scored!.logProbs[position]! - expected)).toBeLessThan(tolerance);
     });
-    expect(description.cache.length).toBeGreaterThan(0);
+    const { cache } = describeGraph(readGraph(model.path, { cached: true }));
+    expect(cache.length > 0).toBe(truth.cache);
     const decoder = runtime.startDecoding();
     const parts = [tokens.slice(0, middle + 1), tokens.slice(middle + 1, last + 1)];
     for (const [i, part] of parts.entries()) {
       const { key, logProbs } = await runtime.read(decoder, part);
-      expect(maxDifference(logProbs, truth.logProbs[i]!)).toBeLessThan(TOLERANCE);
-      expect(maxDifference(key, truth.keys['ffn-input']![i]!)).toBeLessThan(TOLERANCE);
+      expect(maxDifference(logProbs, truth.logProbs[i]!)).toBeLessThan(tolerance);
+      expect(maxDifference(key, truth.keys['ffn-input']![i]!)).toBeLessThan(tolerance);
     }
     const [key] = await runtime.keys([tokens]);
-    expect(maxDifference(key!, scored!.keys)).toBeLessThan(TOLERANCE);
+    expect(maxDifference(key!, scored!.keys)).toBeLessThan(tolerance);
     await runtime.close();
   });
 });

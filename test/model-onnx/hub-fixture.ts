@@ -21,7 +21,11 @@ export interface Truth {
   family: string;
   /** Who wrote the graph. */
   exporter: string;
+  dtype: string;
+  /** Whether decoding can go on from an attention cache. */
+  cache: boolean;
   keyValueHeads: number | null;
+  headDim: number | null;
   /** Keys PyTorch's hooks saw, (positions, d); none where the family has no such norm. */
   keys: Partial<Record<KeyName, number[][]>>;
   /** (positions, V) */
@@ -77,6 +81,7 @@ export async function keyDifferences(
       past: 0,
       logitsToKeep: 0,
       keyValueHeads: truth.keyValueHeads ?? undefined,
+      headDim: truth.headDim ?? undefined,
     }),
   );
   await session.release();
@@ -98,10 +103,16 @@ export function openRuntime(model: HubFixture, key: KeyName = 'ffn-input'): Prom
   return ModelRuntime.open({
     path: model.path,
     keyTensor: location.tensor,
+    onwardKeyTensor:
+      model.graph.branch && locateKeys(readGraph(model.path, { cached: true })).keys[key].tensor,
     logitsTensor: model.description.logits.name,
     keyDim: location.width,
     threads: 1,
     keyValueHeads: model.truth.keyValueHeads ?? undefined,
-    headDim: undefined,
+    headDim: model.truth.headDim ?? undefined,
+    vocabSize: 100,
+    bos: 1,
+    contextLength: 64,
+    dtype: model.description.dtype,
   });
 }

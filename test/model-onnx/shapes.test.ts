@@ -80,22 +80,15 @@ it('says when the file with the weights is missing or cut short', () => {
   expect(() => checkExternalData(graph)).toThrow(/has 1000 bytes and the model needs 31232/);
 });
 
-it('refuses a merged decoder and says why', () => {
+it('reads a merged decoder as the one of its two that begins a text', async () => {
   const graph = readGraph(shape('merged'));
-  expect(describeGraph(graph).problems).toEqual([expect.stringContaining('use_cache_branch')]);
-  const { keys } = locateKeys(graph);
-  for (const key of KEY_NAMES) {
-    expect(keys[key]).toMatchObject({ tensor: undefined, reason: expect.stringContaining('If') });
-  }
-});
-
-it('keeps what the graphs inside a node read', () => {
-  const graph = readGraph(shape('merged'));
-  const [node] = graph.nodes;
-  expect(node!.subgraphs.toSorted()).toEqual(['else_branch', 'then_branch']);
-  expect(node!.captures).toContain('input_ids');
-  const patched = patchGraph(graph, { expose: { knn_logits: 'logits' }, keepOutputs: [] });
-  expect(patched.inputs.map((input) => input.name)).toEqual(graph.inputs.map((i) => i.name));
-  // All weights stay: the file shrinks by nothing but the old output's entry.
-  expect(patched.bytes.length).toBeGreaterThan(graph.fileBytes - 100);
+  expect(graph.branch).toBe('else_branch');
+  expect(describeGraph(graph).problems).toEqual([]);
+  expect(graph.inputs.map((input) => input.name)).toEqual(['input_ids', 'attention_mask']);
+  await expectKeysOfLlama('merged');
+  const patched = patchGraph(graph, { expose: { knn_logits: 'logits' } });
+  expect(patched.inputs.map((input) => input.name)).toEqual(['input_ids', 'attention_mask']);
+  // One of the two copies of the nodes is gone.
+  expect(patched.bytes.length).toBeLessThan(0.7 * graph.fileBytes);
+  expect(readGraph(shape('merged'), { cached: true }).branch).toBe('then_branch');
 });

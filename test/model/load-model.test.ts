@@ -182,7 +182,7 @@ describe('opening a folder that is not right says what is wrong in one line', ()
   it('a tensor that is no key', async () => {
     const keyTensor = '/model/layers.0/self_attn/Softmax_output_0';
     expect((await failure({ keyTensor })).message).toMatch(
-      /has shape \(1, 8, 2, 2\) for 1 × 2 tokens; one vector of 16 per token was expected/,
+      /has shape \(1, 8, 12, 12\) for 1 × 12 tokens; one vector per token was expected/,
     );
   });
 

@@ -1,5 +1,6 @@
 /** What the rest of `model/onnx/` knows of an ONNX file: its structure, without its weights. */
 import type { ElementType } from './element-types.ts';
+import type { Branch } from './graph-parts.ts';
 
 export interface ValueInfo {
   name: string;
@@ -36,6 +37,8 @@ export interface OnnxNode {
   attributes: Map<string, AttributeValue>;
   /** Names of attributes that hold graphs: then_branch, body, … */
   subgraphs: string[];
+  /** Names of the outputs of each of those graphs. */
+  subgraphOutputs: string[][];
   /** Tensors of this graph that those inner graphs may read. */
   captures: string[];
 }
@@ -58,6 +61,8 @@ export interface OnnxGraph {
   valueInfo: ReadonlyMap<string, ValueInfo>;
   /** Files with weights, relative to the graph's folder. */
   externalFiles: readonly string[];
+  /** Of a merged export: the branch of its `If` that this is. */
+  branch: Branch | undefined;
 }
 
 /** Every tensor a node reads, those of its inner graphs included. */

@@ -9,6 +9,7 @@ import { KnnLMError } from '../../errors.ts';
 import { elementTypeCode } from './element-types.ts';
 import { encodeNode, encodeValueInfo } from './encode-nodes.ts';
 import { type OnnxGraph, readsOf, type ValueInfo } from './graph.ts';
+import { graphParts } from './graph-parts.ts';
 import { encodeLogProbHead, LOG_PROB_OUTPUT, logProbTargets } from './log-prob-head.ts';
 import { type Field, ProtobufFile } from './protobuf-file.ts';
 import { messageHead } from './protobuf-writer.ts';
@@ -49,14 +50,16 @@ export function patchGraph(graph: OnnxGraph, options: PatchOptions): PatchedGrap
   const exposed = checkNames(graph, options);
   const wanted = [...[...exposed.values()].flat(), ...(logProbsOf ? [logProbsOf] : [])];
   const outputs = keepOutputs ?? graph.outputs.map((output) => output.name);
-  const needed = keepOutputs && neededFor(graph, [...wanted, ...keepOutputs]);
+  const cut = keepOutputs !== undefined || graph.branch !== undefined;
+  const needed = cut ? neededFor(graph, [...wanted, ...outputs]) : undefined;
   const added = [...exposed].flatMap(([name, terms]) => encodeExposed(name, terms));
   if (logProbsOf) added.push(...encodeLogProbHead(graph, logProbsOf));
 
   const file = new ProtobufFile(graph.path);
   try {
     const keep = keepFilter(file, new Set(outputs), needed);
-    const bytes = assemble(file, piecesOf(file, keep, added));
+    const body = graphPieces(file, graph.branch, keep, added);
+    const bytes = assemble(file, [...modelPieces(file), messageHead(7, lengthOf(body)), ...body]);
     return {
       bytes,
       inputs: [
@@ -161,20 +164,23 @@ function keepFilter(
   };
 }
 
-/** The model with one graph field: what stays of the old ones, then what is added. */
-function piecesOf(
+/** All of the model but its graph. */
+function modelPieces(file: ProtobufFile): Piece[] {
+  const pieces: Piece[] = [];
+  for (const field of file.fields(0, file.size)) if (field.number !== 7) append(pieces, field);
+  return pieces;
+}
+
+/** What stays of the graph, then what is added. */
+function graphPieces(
   file: ProtobufFile,
+  branch: OnnxGraph['branch'],
   keep: (field: Field) => boolean,
   added: Uint8Array[],
 ): Piece[] {
-  const model: Piece[] = [];
-  const body: Piece[] = [];
-  for (const field of file.fields(0, file.size)) {
-    if (field.number !== 7) append(model, field);
-    else for (const part of file.message(field)) if (keep(part)) append(body, part);
-  }
-  body.push(...added);
-  return [...model, messageHead(7, lengthOf(body)), ...body];
+  const pieces: Piece[] = [];
+  for (const part of graphParts(file, branch)) if (keep(part)) append(pieces, part);
+  return [...pieces, ...added];
 }
 
 /** Adds a field's range, lengthening the last range when they touch. */

@@ -2,7 +2,15 @@
  * Reads the structure of an ONNX file: nodes, tensors' names and shapes, no weights.
  * Field numbers are those of onnx.proto3. Synchronous, for a worker: about 0.1 s for a model of 10,000 nodes.
  */
-import type { AttributeValue, Initializer, OnnxGraph, OnnxNode, ValueInfo } from './graph.ts';
+import {
+  type AttributeValue,
+  type Initializer,
+  type OnnxGraph,
+  type OnnxNode,
+  readsOf,
+  type ValueInfo,
+} from './graph.ts';
+import { type Branch, CACHE_SWITCH, graphParts } from './graph-parts.ts';
 import { type Field, ProtobufFile } from './protobuf-file.ts';
 import { readInitializer, readSparseName, readValueInfo } from './read-tensor.ts';
 import { sortNodes } from './sort-nodes.ts';
@@ -11,12 +19,19 @@ import { sortNodes } from './sort-nodes.ts';
 const MAX_ITEMS = 2_000_000;
 const MAX_DEPTH = 16;
 
+export interface ReadGraphOptions {
+  /** Which of the two decoders of a merged export: the one that reads on from a cache, or the one for a text's start. Default false. */
+  cached?: boolean;
+}
+
 /** Errors: `MODEL_NOT_FOUND` without a file, `MODEL_INVALID` when it is cut short, corrupt or not ONNX at all. */
-export function readGraph(path: string): OnnxGraph {
+export function readGraph(path: string, { cached = false }: ReadGraphOptions = {}): OnnxGraph {
   const file = new ProtobufFile(path);
   try {
     refuseOtherFormats(file);
-    return readModel(file);
+    const whole = readModel(file, undefined);
+    if (!isMerged(whole)) return whole;
+    return withoutUnreadInputs(readModel(file, cached ? 'then_branch' : 'else_branch'));
   } finally {
     file.close();
   }
@@ -40,24 +55,34 @@ interface RawGraph {
   valueInfo: Map<string, ValueInfo>;
 }
 
-function readModel(file: ProtobufFile): OnnxGraph {
-  const raw: RawGraph = {
-    nodes: [],
-    initializers: new Map(),
-    inputs: [],
-    outputs: [],
-    valueInfo: new Map(),
-  };
+/** All outputs come from one `If` that `use_cache_branch` decides, and both its branches give them under the same names. */
+function isMerged({ nodes, outputs }: OnnxGraph): boolean {
+  const node = nodes.find(({ op, inputs }) => op === 'If' && inputs[0] === CACHE_SWITCH);
+  return (
+    node !== undefined &&
+    outputs.every(({ name }) => node.outputs.includes(name)) &&
+    node.subgraphOutputs.every((names) => outputs.every(({ name }) => names.includes(name)))
+  );
+}
+
+/** The cache and its switch mean nothing to the decoder of a text's start. */
+function withoutUnreadInputs(graph: OnnxGraph): OnnxGraph {
+  const read = new Set(graph.outputs.map((output) => output.name));
+  for (const node of graph.nodes) for (const name of readsOf(node)) read.add(name);
+  return { ...graph, inputs: graph.inputs.filter((input) => read.has(input.name)) };
+}
+
+function readModel(file: ProtobufFile, branch: Branch | undefined): OnnxGraph {
+  const raw = emptyGraph();
   const opsets = new Map<string, number>();
   const model = { irVersion: 0, producer: '', producerVersion: '' };
   for (const field of file.fields(0, file.size)) {
     if (field.number === 1) model.irVersion = field.value;
     else if (field.number === 2) model.producer = file.string(field);
     else if (field.number === 3) model.producerVersion = file.string(field);
-    // A message that occurs twice is one message: files patched by appending have two.
-    else if (field.number === 7) readGraphFields(file, field, raw);
     else if (field.number === 8) readOpset(file, field, opsets);
   }
+  readParts(file, graphParts(file, branch), raw);
   if (raw.nodes.length === 0 || raw.outputs.length === 0) {
     throw file.invalid('it holds no graph with nodes and outputs');
   }
@@ -79,8 +104,17 @@ function readModel(file: ProtobufFile): OnnxGraph {
     outputs: raw.outputs,
     valueInfo: raw.valueInfo,
     externalFiles: [...externalFiles],
+    branch,
   };
 }
+
+const emptyGraph = (): RawGraph => ({
+  nodes: [],
+  initializers: new Map(),
+  inputs: [],
+  outputs: [],
+  valueInfo: new Map(),
+});
 
 const names = (values: ValueInfo[]): string[] => values.map((value) => value.name);
 
@@ -94,10 +128,10 @@ function readOpset(file: ProtobufFile, opset: Field, opsets: Map<string, number>
   opsets.set(domain === 'ai.onnx' ? '' : domain, version);
 }
 
-function readGraphFields(file: ProtobufFile, graph: Field, raw: RawGraph, depth = 0): void {
+function readParts(file: ProtobufFile, parts: Iterable<Field>, raw: RawGraph, depth = 0): void {
   if (depth > MAX_DEPTH) throw file.invalid('its graphs are nested too deeply');
   let items = 0;
-  for (const field of file.message(graph)) {
+  for (const field of parts) {
     if (++items > MAX_ITEMS) throw file.invalid(`its graph has over ${MAX_ITEMS} parts`);
     if (field.number === 1) raw.nodes.push(readNode(file, field, raw.nodes.length, depth));
     else if (field.number === 5) {
@@ -125,6 +159,7 @@ function readNode(file: ProtobufFile, field: Field, position: number, depth: num
     outputs: [],
     attributes: new Map(),
     subgraphs: [],
+    subgraphOutputs: [],
     captures: [],
   };
   for (const part of file.message(field)) {
@@ -152,30 +187,30 @@ function readAttribute(file: ProtobufFile, attribute: Field, node: OnnxNode, dep
     else if (part.number === 8) file.integers(part, integers);
     else if (part.number === 6 || part.number === 11) {
       node.subgraphs.push(name);
-      node.captures.push(...capturesOf(file, part, depth + 1));
+      const { captures, outputs } = readSubgraph(file, part, depth + 1);
+      node.captures.push(...captures);
+      node.subgraphOutputs.push(outputs);
     }
   }
   if (integers.length > 0) value = integers;
   if (value !== undefined) node.attributes.set(name, value);
 }
 
-/** Names an inner graph reads and does not make itself. */
-function capturesOf(file: ProtobufFile, graph: Field, depth: number): Set<string> {
-  const inner: RawGraph = {
-    nodes: [],
-    initializers: new Map(),
-    inputs: [],
-    outputs: [],
-    valueInfo: new Map(),
-  };
-  readGraphFields(file, graph, inner, depth);
+/** The names an inner graph reads and does not make itself, and those of its outputs. */
+function readSubgraph(
+  file: ProtobufFile,
+  graph: Field,
+  depth: number,
+): { captures: Set<string>; outputs: string[] } {
+  const inner = emptyGraph();
+  readParts(file, file.message(graph), inner, depth);
   const own = new Set([...inner.initializers.keys(), ...names(inner.inputs)]);
   for (const node of inner.nodes) for (const output of node.outputs) own.add(output);
-  const captured = new Set<string>();
+  const captures = new Set<string>();
   const note = (name: string): void => {
-    if (name && !own.has(name)) captured.add(name);
+    if (name && !own.has(name)) captures.add(name);
   };
   for (const node of inner.nodes) for (const name of [...node.inputs, ...node.captures]) note(name);
   for (const output of inner.outputs) note(output.name);
-  return captured;
+  return { captures, outputs: names(inner.outputs) };
 }

@@ -51,11 +51,14 @@ function divide(flow: Dataflow, segment: Segment): Sublayers {
   };
 }
 
-/** A fused attention node, or a softmax over scores: the product of two activations. A router's softmax is over a weight product. */
+/**
+ * A fused attention node, or a softmax over scores: the product of two activations. A router's softmax is over a weight product.
+ * onnxruntime spells a softmax out where it has none for the number format: then its exponential stands for it.
+ */
 function isAttention(flow: Dataflow, index: number, inside: Set<number>): boolean {
   const { nodes } = flow.graph;
   if (FUSED_ATTENTION.has(nodes[index]!.op)) return true;
-  if (nodes[index]!.op !== 'Softmax') return false;
+  if (nodes[index]!.op !== 'Softmax' && nodes[index]!.op !== 'Exp') return false;
   const stopsAtProducts = (i: number): boolean =>
     !isWeightProduct(flow, i) && !flow.isActivationProduct(nodes[i]!);
   const scores = reach(flow, [index], inside, 'up', stopsAtProducts);
