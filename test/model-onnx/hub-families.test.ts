@@ -2,18 +2,26 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { KnnLMError } from '../../dist/errors.js';
 import { KEY_NAMES } from '../../dist/model/language-model.js';
 import { describeGraph } from '../../dist/model/onnx/describe-graph.js';
 import { readGraph } from '../../dist/model/onnx/read-graph.js';
 import { loadOnnxRuntime } from '../../dist/onnxruntime.js';
 import { keyDifferences, openFixture, openRuntime } from './hub-fixture.ts';
+import { modelsTable, type ResultRow, withoutNumbers, writeModelsTable } from './models-table.ts';
 import { fixture, maxDifference } from './support.ts';
 
-/** Must not pass: see self-check.test.ts. */
-const refused = ['.int8.', 'gemma3.merged', 'gemma2.genai-fp32', 'qwen3.genai-fp16'];
-const names = readdirSync(fixture('models/hub'))
-  .filter((name) => name.endsWith('.onnx.gz') && !refused.some((style) => name.includes(style)))
+const all = readdirSync(fixture('models/hub'))
+  .filter((name) => name.endsWith('.onnx.gz'))
   .map((name) => name.replace('.onnx.gz', ''));
+/** Cannot be used rightly, so must not be used. */
+const refused = all.filter((name) =>
+  ['.int8', 'gemma3.merged', 'gemma2.genai-fp32', 'qwen3.genai-fp16'].some((end) =>
+    name.endsWith(end),
+  ),
+);
+const names = all.filter((name) => !refused.includes(name));
+const rows = new Map<string, ResultRow>();
 const temporary = mkdtempSync(join(tmpdir(), 'knnlm-hub-'));
 afterAll(() => rmSync(temporary, { recursive: true }));
 
@@ -50,6 +58,8 @@ describe.each(names)('%s', (name) => {
   const tokens = Int32Array.from(truth.tokens);
   const tolerance = toleranceOf(name);
   const [middle, last] = truth.positions;
+  const row: ResultRow = { name, exporter: truth.exporter, keys: KEY_NAMES.length };
+  rows.set(name, row);
 
   it('has each key where PyTorch hooks saw it, and none where the family has none', async () => {
     expect(description).toMatchObject({ problems: [], dtype: truth.dtype, layers: 2 });
@@ -60,6 +70,8 @@ describe.each(names)('%s', (name) => {
     for (const key of KEY_NAMES) {
       if (truth.keys[key]) expect(differences[key], key).toBeLessThan(tolerance);
     }
+    row.keys = Object.keys(differences).length;
+    row.keyDifference = Math.max(...Object.values(differences));
   });
 
   it('still has them after onnxruntime has fused what it can and saved the result', async () => {
@@ -87,13 +99,46 @@ describe.each(names)('%s', (name) => {
     expect(cache.length > 0).toBe(truth.cache);
     const decoder = runtime.startDecoding();
     const parts = [tokens.slice(0, middle + 1), tokens.slice(middle + 1, last + 1)];
+    row.logProbDifference = 0;
     for (const [i, part] of parts.entries()) {
       const { key, logProbs } = await runtime.read(decoder, part);
-      expect(maxDifference(logProbs, truth.logProbs[i]!)).toBeLessThan(tolerance);
+      const difference = maxDifference(logProbs, truth.logProbs[i]!);
+      expect(difference).toBeLessThan(tolerance);
+      row.logProbDifference = Math.max(row.logProbDifference, difference);
       expect(maxDifference(key, truth.keys['ffn-input']![i]!)).toBeLessThan(tolerance);
     }
     const [key] = await runtime.keys([tokens]);
     expect(maxDifference(key!, scored!.keys)).toBeLessThan(tolerance);
+    row.cache = cache.length > 0;
     await runtime.close();
   });
+});
+
+it.each(refused)('%s is refused with the reason before its first use', async (name) => {
+  const model = openFixture(name, temporary);
+  const { problems } = model.description;
+  const runtime = await openRuntime(model);
+  const reason = await runtime
+    .prepare('keys')
+    .then(
+      () => runtime.prepare('decode'),
+      (error) => error,
+    )
+    .catch((error) => error);
+  await runtime.close();
+  expect(reason).toBeInstanceOf(KnnLMError);
+  const message = (reason as Error).message.replace(/^.* failed a check: /, '');
+  rows.set(name, {
+    name,
+    exporter: model.truth.exporter,
+    keys: Object.values(model.located.keys).filter((key) => key.tensor).length,
+    refused: problems[0] ?? message,
+  });
+});
+
+it('docs/models.md has these results', () => {
+  const ordered = all.map((name) => rows.get(name)!);
+  if (process.env.KNNLM_WRITE_DOCS) writeModelsTable(ordered);
+  const { written, table } = modelsTable(ordered);
+  expect(withoutNumbers(written)).toBe(withoutNumbers(table));
 });

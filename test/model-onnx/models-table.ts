@@ -1,0 +1,69 @@
+/** The table of tested models in docs/models.md, from the tests' own results. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+export interface ResultRow {
+  /** Fixture: family, or family.style. */
+  name: string;
+  exporter: string;
+  /** How many of the six keys there are and were found. */
+  keys: number;
+  /** Largest differences from PyTorch, absolute. */
+  keyDifference?: number;
+  logProbDifference?: number;
+  /** Whether decoding goes on from an attention cache. */
+  cache?: boolean;
+  refused?: string;
+}
+
+const PAGE = fileURLToPath(new URL('../../docs/models.md', import.meta.url));
+const START = '<!-- results: written by npm run docs:models -->\n';
+const END = '<!-- end of results -->';
+
+/** The table as it stands in the page, and as it should. */
+export function modelsTable(rows: readonly ResultRow[]): { written: string; table: string } {
+  const page = readFileSync(PAGE, 'utf8');
+  return {
+    written: page.slice(page.indexOf(START) + START.length, page.indexOf(END)),
+    table: format(rows),
+  };
+}
+
+export function writeModelsTable(rows: readonly ResultRow[]): void {
+  const page = readFileSync(PAGE, 'utf8');
+  const head = page.slice(0, page.indexOf(START) + START.length);
+  writeFileSync(PAGE, head + format(rows) + page.slice(page.indexOf(END)));
+}
+
+/** Last digits differ from processor to processor. */
+export const withoutNumbers = (table: string): string =>
+  table.replace(/\d(\.\d+)?(e-\d+|%)/g, '#').replace(/\d+(\.\d+)?%/g, '#');
+
+function format(rows: readonly ResultRow[]): string {
+  const passed = rows.filter((row) => row.refused === undefined);
+  const failed = rows.filter((row) => row.refused !== undefined);
+  return [
+    '| family | exported by | keys | largest difference of a key | of a log-probability | decodes from |',
+    '| --- | --- | --- | --- | --- | --- |',
+    ...passed.map(({ name, exporter, keys, keyDifference, logProbDifference, cache }) =>
+      line(
+        [
+          name,
+          exporter,
+          `${keys} of ${keys}`,
+          digits(keyDifference),
+          digits(logProbDifference),
+          cache ? 'its cache' : 'the start',
+        ].map(String),
+      ),
+    ),
+    '',
+    '| refused | exported by | why |',
+    '| --- | --- | --- |',
+    ...failed.map(({ name, exporter, refused }) => line([name, exporter, refused!])),
+    '',
+  ].join('\n');
+}
+
+const line = (cells: string[]): string => `| ${cells.join(' | ')} |`;
+const digits = (value: number | undefined): string => value?.toExponential(0) ?? '';
