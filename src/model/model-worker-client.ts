@@ -102,8 +102,16 @@ export class ModelWorkerClient {
     this.#die(closed);
     this.#worker.ref();
     this.#worker.postMessage('close');
-    const timer = setTimeout(() => void this.#worker.terminate(), CLOSE_TIMEOUT_MS);
-    await this.#exited;
+    // A thread inside a run that does not end cannot be ended either: it must not take its caller along.
+    let timer: NodeJS.Timeout | undefined;
+    const gaveUp = new Promise<void>((resolve) => {
+      timer = setTimeout(() => {
+        void this.#worker.terminate();
+        this.#worker.unref();
+        timer = setTimeout(resolve, CLOSE_TIMEOUT_MS);
+      }, CLOSE_TIMEOUT_MS);
+    });
+    await Promise.race([this.#exited, gaveUp]);
     clearTimeout(timer);
   }
 }

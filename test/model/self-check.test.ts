@@ -5,6 +5,8 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { KnnLMError } from '../../dist/errors.js';
 import { ModelRuntime } from '../../dist/model/model-runtime.js';
 import { ModelWorkerClient } from '../../dist/model/model-worker-client.js';
+import { describeGraph } from '../../dist/model/onnx/describe-graph.js';
+import { readGraph } from '../../dist/model/onnx/read-graph.js';
 import { checkCache, checkStates, type ReadProbe } from '../../dist/model/self-check.js';
 import { openFixture, openRuntime } from '../model-onnx/hub-fixture.ts';
 import { encodeModel, fixture } from '../model-onnx/support.ts';
@@ -106,6 +108,23 @@ describe('a real model is refused', () => {
     );
     await runtime.close();
   });
+});
+
+it('refuses a graph with a loop that nothing bounds, without running it', () => {
+  const path = join(temporary, 'endless.onnx');
+  const nodes = [
+    { op: 'Gather', inputs: ['table', 'input_ids'], output: 'embedded' },
+    { op: 'Loop', inputs: ['', 'condition', 'embedded'], output: 'looped' },
+    { op: 'MatMul', inputs: ['looped', 'table'], output: 'logits' },
+  ];
+  const weights = {
+    table: { dims: [2, 2], values: [1, 2, 3, 4] },
+    condition: { dims: [], values: [1] },
+  };
+  writeFileSync(path, encodeModel({ nodes, weights }));
+  expect(describeGraph(readGraph(path)).problems).toEqual([
+    expect.stringContaining('a loop without a bound'),
+  ]);
 });
 
 it('gives up on a model that does not get through a dozen tokens, and frees its worker', async () => {

@@ -105,6 +105,9 @@ function problemsOf(
       `It quantizes activations while running (${unquantized}), with one scale for all positions, so later tokens change earlier keys. Use fp32, fp16, q4 or q4f16.`,
     );
   }
+  if (graph.nodes.some(isEndless)) {
+    problems.push('It has a loop without a bound on its rounds, which might never end.');
+  }
   if (others.length < otherInputs.length || graph.nodes.some(isMergedDecoder)) {
     problems.push(
       'It is a merged export, two decoders behind one If (use_cache_branch). Use model.onnx or a newer export.',
@@ -124,6 +127,10 @@ function problemsOf(
   }
   return problems;
 }
+
+/** A Loop's first input is its number of rounds; left out, only its condition ends it. */
+const isEndless = (node: { op: string; inputs: string[] }): boolean =>
+  node.op === 'Loop' && !node.inputs[0];
 
 const isMergedDecoder = (node: { op: string; outputs: string[] }): boolean =>
   node.op === 'If' && node.outputs.includes('logits');
