@@ -2,11 +2,12 @@
 import type { InspectedGraph } from './inspect-model.ts';
 import type { KeyName, LoadModelOptions, ModelInfo } from './language-model.ts';
 import { withWorker } from './load-model.ts';
-import { DEFAULT_KEY, readModelFacts } from './model-facts.ts';
-import { listGraphs, readModelJson } from './model-files.ts';
+import { DEFAULT_KEY } from './model-facts.ts';
+import { listGraphs, requireJson } from './model-files.ts';
 import type { KeyLocation } from './onnx/locate-keys.ts';
 import { resolveModel } from './resolve-model.ts';
 import type { TokenizerKind } from './tokenizer.ts';
+import { TokenizerThread } from './tokenizer-thread.ts';
 
 export interface ModelDescription {
   name: string;
@@ -37,7 +38,8 @@ export async function describeModel(
   options: LoadModelOptions = {},
 ): Promise<ModelDescription> {
   const folder = await resolveModel(nameOrFolder, options);
-  const [json, files] = await Promise.all([readModelJson(folder), listGraphs(folder)]);
+  await requireJson(folder);
+  const files = await listGraphs(folder);
   const { dtype, key = DEFAULT_KEY, keyTensor } = options;
   const request = { folder, graphs: files, dtype, key, keyTensor, describeAll: true };
   const { graphs, chosen } = await withWorker((worker) => worker.request('inspect', request));
@@ -56,16 +58,18 @@ export async function describeModel(
   // A key that is nowhere must not hide the others from whoever asks what there is.
   const fallback = Object.values(chosen.keys).find((location) => location.tensor !== undefined);
   const graph = { ...chosen, keyTensor: chosen.keyTensor ?? fallback?.tensor };
-  const { info, table, boundary, warnings } = readModelFacts(nameOrFolder, json, request, graph);
-  const token = (id: number, rule: string): BoundaryToken => ({ id, text: table.text(id), rule });
+  const thread = new TokenizerThread(folder);
+  const { info, tokens, boundary, boundaryTexts, warnings } = await thread
+    .facts({ name: nameOrFolder, request, graph })
+    .finally(() => thread.close());
   return {
     ...description,
     info,
     keys: chosen.keys,
-    tokenizer: { kind: table.kind, size: table.size },
+    tokenizer: { kind: tokens.packed.kind, size: tokens.packed.size },
     boundary: {
-      bos: token(boundary.bos, boundary.bosRule),
-      eos: token(boundary.eos, boundary.eosRule),
+      bos: { id: boundary.bos, text: boundaryTexts.bos, rule: boundary.bosRule },
+      eos: { id: boundary.eos, text: boundaryTexts.eos, rule: boundary.eosRule },
     },
     capabilities: { cache: chosen.hasCache, score: !chosen.lastPositionOnly },
     warnings,

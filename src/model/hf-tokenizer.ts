@@ -7,9 +7,10 @@
  * Added tokens not marked special stay: they are vocabulary.
  */
 import { KnnLMError } from '../errors.ts';
+import { type PackedTokens, PackedTokenTable, packTokens } from './packed-tokens.ts';
 import { safePieces } from './safe-pieces.ts';
 import { byteOffsetsOf, charOffsetsOf } from './token-offsets.ts';
-import { type TokenizerJson, TokenTable } from './token-table.ts';
+import { type TokenizerJson, TokenTable, type TokenTexts } from './token-table.ts';
 import type {
   DecodeOptions,
   Encoding,
@@ -33,12 +34,79 @@ interface Upstream {
   ): string;
 }
 
-export async function createHfTokenizer(options: HfTokenizerOptions): Promise<Tokenizer> {
-  const table = new TokenTable(options.json);
+/** All that decoding needs, without the library and without tokenizer.json. */
+export interface TokenizerFacts {
+  packed: PackedTokens;
+  /** The normalizer puts a space before every text (`Prepend ▁`). */
+  addsSpace: boolean;
+  /** Decoding a text drops one space at its start. */
+  dropsSpace: boolean;
+}
+
+export const tokenizerFacts = (json: TokenizerJson, table: TokenTable): TokenizerFacts => ({
+  packed: packTokens(table),
+  ...spaceRules(json, table),
+});
+
+const spaceRules = (
+  json: TokenizerJson,
+  table: TokenTable,
+): Pick<TokenizerFacts, 'addsSpace' | 'dropsSpace'> => ({
+  addsSpace: JSON.stringify(json.normalizer ?? null).includes('"Prepend"'),
+  dropsSpace: table.kind === 'sentencepiece' && dropsFirstSpace(json.decoder),
+});
+
+export async function createHfTokenizer({
+  json,
+  bos,
+  eos,
+}: HfTokenizerOptions): Promise<Tokenizer> {
+  const table = new TokenTable(json);
+  const upstream = createUpstream(await import('@huggingface/tokenizers'), json, table);
+  return new HfTokenizer({
+    upstream: () => upstream,
+    table,
+    ...spaceRules(json, table),
+    bos,
+    eos,
+  });
+}
+
+export interface LazyTokenizerOptions {
+  facts: TokenizerFacts;
+  /** Reads tokenizer.json, should text be encoded on this thread. */
+  readJson: () => TokenizerJson;
+  bos: number;
+  eos: number;
+}
+
+/** Decodes without the library; it is set up, at the cost of some 20 ms to 500 ms, when text is first encoded on this thread. */
+export async function createLazyTokenizer({
+  facts,
+  readJson,
+  bos,
+  eos,
+}: LazyTokenizerOptions): Promise<Tokenizer> {
   const library = await import('@huggingface/tokenizers');
-  let upstream: Upstream;
+  let upstream: Upstream | undefined;
+  const setUp = (): Upstream => {
+    if (upstream === undefined) {
+      const json = readJson();
+      upstream = createUpstream(library, json, new TokenTable(json));
+    }
+    return upstream;
+  };
+  const table = new PackedTokenTable(facts.packed);
+  return new HfTokenizer({ ...facts, upstream: setUp, table, bos, eos });
+}
+
+function createUpstream(
+  library: typeof import('@huggingface/tokenizers'),
+  json: TokenizerJson,
+  table: TokenTable,
+): Upstream {
   try {
-    upstream = new library.Tokenizer(withoutSpecialTokens(options.json, table), {});
+    return new library.Tokenizer(withoutSpecialTokens(json, table), {});
   } catch (cause) {
     throw new KnnLMError(
       'MODEL_UNSUPPORTED',
@@ -46,7 +114,6 @@ export async function createHfTokenizer(options: HfTokenizerOptions): Promise<To
       { cause },
     );
   }
-  return new HfTokenizer(upstream, table, options);
 }
 
 function withoutSpecialTokens(json: TokenizerJson, table: TokenTable): object {
@@ -75,28 +142,33 @@ function canSplitWords({ model, pre_tokenizer }: TokenizerJson): boolean {
   return !Object.keys(model.vocab).some((piece) => /[^▁]▁/.test(piece));
 }
 
+interface HfTokenizerParts extends Omit<TokenizerFacts, 'packed'> {
+  upstream: () => Upstream;
+  table: TokenTexts;
+  bos: number;
+  eos: number;
+}
+
 class HfTokenizer implements Tokenizer {
   readonly kind: TokenizerKind;
   readonly size: number;
   readonly bos: number;
   readonly eos: number;
-  readonly #upstream: Upstream;
-  readonly #table: TokenTable;
-  /** The normalizer puts a space before every text (`Prepend ▁`). */
+  readonly #upstream: () => Upstream;
+  readonly #table: TokenTexts;
   readonly #addsSpace: boolean;
-  /** Decoding a text drops one space at its start. */
   readonly #dropsSpace: boolean;
   readonly #bytes: Uint8Array[] = [];
 
-  constructor(upstream: Upstream, table: TokenTable, { json, bos, eos }: HfTokenizerOptions) {
+  constructor({ upstream, table, addsSpace, dropsSpace, bos, eos }: HfTokenizerParts) {
     this.kind = table.kind;
     this.size = table.size;
     this.bos = bos;
     this.eos = eos;
     this.#upstream = upstream;
     this.#table = table;
-    this.#addsSpace = JSON.stringify(json.normalizer ?? null).includes('"Prepend"');
-    this.#dropsSpace = table.kind === 'sentencepiece' && dropsFirstSpace(json.decoder);
+    this.#addsSpace = addsSpace;
+    this.#dropsSpace = dropsSpace;
   }
 
   encode(text: string): Int32Array {
@@ -116,7 +188,7 @@ class HfTokenizer implements Tokenizer {
   }
 
   #encodePiece(piece: string): Int32Array {
-    const { ids } = this.#upstream.encode(piece, { add_special_tokens: false });
+    const { ids } = this.#upstream().encode(piece, { add_special_tokens: false });
     const missing = ids.findIndex((id) => id === undefined || id === null);
     if (missing >= 0) {
       throw new KnnLMError(
@@ -145,7 +217,7 @@ class HfTokenizer implements Tokenizer {
   #decodeUpstream(ids: ArrayLike<number>): string {
     const kept = Array.from(ids).filter((id) => !this.#table.isSpecial(id));
     if (kept.length === 0) return '';
-    return this.#upstream.decode(kept, {
+    return this.#upstream().decode(kept, {
       skip_special_tokens: true,
       clean_up_tokenization_spaces: false,
     });

@@ -2,13 +2,14 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { KnnLMError } from '../errors.ts';
-import { createHfTokenizer } from './hf-tokenizer.ts';
+import { createLazyTokenizer } from './hf-tokenizer.ts';
 import type { LanguageModel, LoadModelOptions } from './language-model.ts';
-import { DEFAULT_KEY, readModelFacts } from './model-facts.ts';
-import { listGraphs, readModelJson } from './model-files.ts';
+import { DEFAULT_KEY } from './model-facts.ts';
+import { type GraphFile, listGraphs, readTokenizerJson, requireJson } from './model-files.ts';
 import { ModelWorkerClient } from './model-worker-client.ts';
 import { OrtLanguageModel } from './ort-language-model.ts';
 import { resolveModel } from './resolve-model.ts';
+import { TokenizerThread } from './tokenizer-thread.ts';
 import type { RuntimePlan } from './worker-protocol.ts';
 
 /**
@@ -22,13 +23,37 @@ export async function loadModel(
   checkCount('workers', options.workers);
   checkCount('threads', options.threads);
   const folder = await resolveModel(nameOrFolder, options);
-  const [json, graphs] = await Promise.all([readModelJson(folder), listGraphs(folder)]);
+  await requireJson(folder);
+  const graphs = await listGraphs(folder);
+  const tokenizerThread = new TokenizerThread(folder);
+  try {
+    return await open({ name: nameOrFolder, folder, graphs, tokenizerThread }, options);
+  } catch (error) {
+    await tokenizerThread.close();
+    throw error;
+  }
+}
+
+interface ModelFolder {
+  /** As the user named it. */
+  name: string;
+  folder: string;
+  graphs: readonly GraphFile[];
+  tokenizerThread: TokenizerThread;
+}
+
+async function open(
+  { name, folder, graphs, tokenizerThread }: ModelFolder,
+  options: LoadModelOptions,
+): Promise<LanguageModel> {
   const { dtype, key = DEFAULT_KEY, keyTensor } = options;
   const request = { folder, graphs, dtype, key, keyTensor, describeAll: false };
+  // Meanwhile the graph is looked at.
+  tokenizerThread.start();
   const inspection = await withWorker((worker) => worker.request('inspect', request));
   // Without describeAll an inspection throws rather than choose nothing.
   const chosen = inspection.chosen!;
-  const facts = readModelFacts(nameOrFolder, json, request, chosen);
+  const facts = await tokenizerThread.facts({ name, request, graph: chosen });
   const { info } = facts;
   const plan = { ...facts.plan };
   if (keyTensor !== undefined && chosen.keyDim === undefined) {
@@ -37,7 +62,13 @@ export async function loadModel(
   const { workers, threads, decodeThreads } = poolSize(options, chosen.bytes);
   return new OrtLanguageModel({
     info,
-    tokenizer: await createHfTokenizer({ json: json.tokenizer, bos: info.bos, eos: info.eos }),
+    tokenizer: await createLazyTokenizer({
+      facts: facts.tokens,
+      readJson: () => readTokenizerJson(folder),
+      bos: info.bos,
+      eos: info.eos,
+    }),
+    tokenizerThread,
     workers,
     decodeThreads,
     plan: { ...plan, threads },

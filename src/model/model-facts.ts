@@ -3,11 +3,12 @@ import { join } from 'node:path';
 import { KnnLMError } from '../errors.ts';
 import { type BoundaryTokens, findBoundaryTokens } from './boundary-tokens.ts';
 import { tokenizerFingerprint } from './fingerprint.ts';
+import { type TokenizerFacts, tokenizerFacts } from './hf-tokenizer.ts';
 import type { ChosenGraph, InspectRequest } from './inspect-model.ts';
 import type { KeyName, ModelInfo } from './language-model.ts';
 import { type ModelConfig, readModelConfig } from './model-config.ts';
 import type { ModelJson } from './model-files.ts';
-import { TokenTable } from './token-table.ts';
+import type { TokenTable } from './token-table.ts';
 import type { RuntimePlan } from './worker-protocol.ts';
 
 /** The input of the last feed-forward network after its norm: best in Table 5 of Khandelwal et al. (2020). */
@@ -17,21 +18,29 @@ export interface ModelFacts {
   info: ModelInfo;
   config: ModelConfig;
   boundary: BoundaryTokens;
-  table: TokenTable;
+  tokens: TokenizerFacts;
+  /** Tokens before and after a document, as the tokenizer writes them. */
+  boundaryTexts: { bos: string; eos: string };
   /** All but the number of threads. */
   plan: Omit<RuntimePlan, 'threads'>;
   warnings: string[];
 }
 
+export interface FactsRequest {
+  /** As the user named the model. */
+  name: string;
+  request: Pick<InspectRequest, 'folder' | 'key' | 'keyTensor'>;
+  graph: ChosenGraph;
+}
+
+/** Hashes and looks through tokenizer.json, tens of milliseconds: called in the tokenizer's thread. */
 export function readModelFacts(
-  name: string,
+  { name, request, graph }: FactsRequest,
   json: ModelJson,
-  request: Pick<InspectRequest, 'folder' | 'key' | 'keyTensor'>,
-  graph: ChosenGraph,
+  table: TokenTable,
 ): ModelFacts {
   const { folder } = request;
   const config = readModelConfig(json.config, json.tokenizerConfig);
-  const table = new TokenTable(json.tokenizer);
   const boundary = findBoundaryTokens({ ...json, idOf: (content) => table.idOf(content) });
   const vocabSize = graph.vocabSize ?? config.vocabSize;
   if (vocabSize === undefined) {
@@ -83,7 +92,8 @@ export function readModelFacts(
     info,
     config,
     boundary,
-    table,
+    boundaryTexts: { bos: table.text(bos), eos: table.text(eos) },
+    tokens: tokenizerFacts(json.tokenizer, table),
     plan: {
       path,
       keyTensor,

@@ -3,7 +3,7 @@
  * config.json, tokenizer.json, generation_config.json, tokenizer_config.json, onnx/model[_dtype].onnx (or a graph at the root).
  */
 import { readFileSync } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ioError, KnnLMError } from '../errors.ts';
 import type { ModelDtype } from './language-model.ts';
@@ -33,17 +33,38 @@ export interface GraphFile {
   dtype: ModelDtype;
 }
 
+/** Errors: `MODEL_INVALID` for the first of config.json and tokenizer.json that is not there. */
+export async function requireJson(folder: string): Promise<void> {
+  for (const name of ['config.json', 'tokenizer.json']) {
+    const found = await stat(join(folder, name)).catch(() => undefined);
+    if (found === undefined) throw noSuchFile(folder, name);
+  }
+}
+
+const noSuchFile = (folder: string, name: string): KnnLMError =>
+  new KnnLMError(
+    'MODEL_INVALID',
+    `The model folder ${folder} has no ${name}. Download it from the model's hub page into this folder.`,
+  );
+
+/** tokenizer.json alone, at once. */
+export function readTokenizerJson(folder: string): TokenizerJson {
+  const path = join(folder, 'tokenizer.json');
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(path);
+  } catch (cause) {
+    throw ioError('read', path, cause);
+  }
+  return parse(folder, 'tokenizer.json', bytes) as unknown as TokenizerJson;
+}
+
 export async function readModelJson(folder: string): Promise<ModelJson> {
   const [config, tokenizer, generationConfig, tokenizerConfig] = await Promise.all(
     JSON_FILES.map((name) => readOptional(join(folder, name))),
   );
   const missing = config === undefined ? 'config.json' : tokenizer ? undefined : 'tokenizer.json';
-  if (missing !== undefined) {
-    throw new KnnLMError(
-      'MODEL_INVALID',
-      `The model folder ${folder} has no ${missing}. Download it from the model's hub page into this folder.`,
-    );
-  }
+  if (missing !== undefined) throw noSuchFile(folder, missing);
   return {
     config: parse(folder, 'config.json', config!),
     tokenizer: parse(folder, 'tokenizer.json', tokenizer!) as unknown as TokenizerJson,

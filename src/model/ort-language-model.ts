@@ -15,12 +15,14 @@ import type {
 import type { SessionName } from './model-runtime.ts';
 import { ModelWorkerClient } from './model-worker-client.ts';
 import type { Tokenizer } from './tokenizer.ts';
-import { TokenizerThread } from './tokenizer-thread.ts';
+import type { TokenizerThread } from './tokenizer-thread.ts';
 import type { RuntimePlan } from './worker-protocol.ts';
 
 export interface OrtLanguageModelOptions {
   info: ModelInfo;
   tokenizer: Tokenizer;
+  /** Closed with the model. */
+  tokenizerThread: TokenizerThread;
   plan: RuntimePlan;
   workers: number;
   /** Threads of the decoding worker. */
@@ -52,7 +54,7 @@ export class OrtLanguageModel implements LanguageModel {
     this.#load = new Array(options.workers).fill(0);
     this.info = options.info;
     this.tokenizer = options.tokenizer;
-    this.#tokenizerThread = new TokenizerThread(options.info.folder);
+    this.#tokenizerThread = options.tokenizerThread;
   }
 
   async keys(windows: readonly Int32Array[], options: ReadOptions = {}): Promise<Float32Array[]> {

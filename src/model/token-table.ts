@@ -36,9 +36,21 @@ const BYTE_PIECE = /^<0x([0-9A-Fa-f]{2})>$/;
 const utf8 = new TextEncoder();
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-export class TokenTable {
+/** What ids stand for. */
+export interface TokenTexts {
   readonly kind: TokenizerKind;
   /** Highest id + 1. */
+  readonly size: number;
+  has(id: number): boolean;
+  isSpecial(id: number): boolean;
+  /** The bytes a token stands for; empty for special and unknown ids. */
+  bytes(id: number): Uint8Array;
+  /** A token for display. */
+  text(id: number): string;
+}
+
+export class TokenTable implements TokenTexts {
+  readonly kind: TokenizerKind;
   readonly size: number;
   /** Highest id that text can give, + 1: special tokens are left out. */
   readonly textSize: number;
@@ -62,6 +74,10 @@ export class TokenTable {
     this.textSize = last + 1;
   }
 
+  has(id: number): boolean {
+    return this.#pieces[id] !== undefined;
+  }
+
   isSpecial(id: number): boolean {
     return this.#special.has(id);
   }
@@ -71,7 +87,6 @@ export class TokenTable {
     return id < 0 ? undefined : id;
   }
 
-  /** The bytes a token stands for; empty for special and unknown ids. */
   bytes(id: number): Uint8Array {
     const piece = this.#pieces[id];
     if (piece === undefined || this.#special.has(id)) return new Uint8Array(0);
@@ -86,7 +101,6 @@ export class TokenTable {
     return utf8.encode(generalText(piece, this.#json.model));
   }
 
-  /** A token for display. */
   text(id: number): string {
     const piece = this.#pieces[id];
     if (piece === undefined) return `<unused ${id}>`;
@@ -147,7 +161,7 @@ function generalText(piece: string, model: TokenizerJson['model']): string {
 }
 
 /** Valid UTF-8 as text, every other byte as `<0xE6>`. */
-function displayBytes(bytes: Uint8Array): string {
+export function displayBytes(bytes: Uint8Array): string {
   let text = '';
   for (let i = 0; i < bytes.length; ) {
     const first = bytes[i]!;

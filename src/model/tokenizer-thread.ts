@@ -1,12 +1,13 @@
-/** Encoding documents off the calling thread. The worker starts on first use and holds a tokenizer of its own. */
+/** Reading tokenizer.json and encoding documents off the calling thread. The worker starts on first use. */
 import { Worker } from 'node:worker_threads';
 import { KnnLMError } from '../errors.ts';
+import type { FactsRequest, ModelFacts } from './model-facts.ts';
 import { deserializeError, type SerializedError } from './worker-protocol.ts';
 
-type Answer = { id: number } & ({ response: Int32Array[] } | { error: SerializedError });
+type Answer = { id: number } & ({ response: unknown } | { error: SerializedError });
 
 interface Pending {
-  resolve: (ids: Int32Array[]) => void;
+  resolve: (response: never) => void;
   reject: (error: Error) => void;
 }
 
@@ -20,17 +21,31 @@ export class TokenizerThread {
     this.#folder = folder;
   }
 
+  /** Begins to read tokenizer.json. */
+  start(): void {
+    this.#worker ??= this.#launch();
+  }
+
   encode(texts: readonly string[]): Promise<Int32Array[]> {
-    const worker = (this.#worker ??= this.#start());
+    return this.#request({ texts });
+  }
+
+  /** What the JSON files and the graph say of the model. Errors: those of `readModelFacts` and of a tokenizer that cannot be used. */
+  facts(request: FactsRequest): Promise<ModelFacts> {
+    return this.#request({ facts: request });
+  }
+
+  #request<Response>(request: Record<string, unknown>): Promise<Response> {
+    const worker = (this.#worker ??= this.#launch());
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
       this.#pending.set(id, { resolve, reject });
       worker.ref();
-      worker.postMessage({ id, texts });
+      worker.postMessage({ id, ...request });
     });
   }
 
-  #start(): Worker {
+  #launch(): Worker {
     const worker = new Worker(new URL('./tokenizer-worker.js', import.meta.url), {
       workerData: { folder: this.#folder },
     });
@@ -39,7 +54,7 @@ export class TokenizerThread {
       this.#pending.delete(answer.id);
       if (this.#pending.size === 0) worker.unref();
       if ('error' in answer) pending?.reject(deserializeError(answer.error));
-      else pending?.resolve(answer.response);
+      else pending?.resolve(answer.response as never);
     });
     worker.on('error', (error) => this.#fail(error));
     worker.on('exit', () => this.#fail(new Error('The tokenizer thread ended unexpectedly.')));

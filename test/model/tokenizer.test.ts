@@ -1,8 +1,13 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { createHfTokenizer } from '../../dist/model/hf-tokenizer.js';
+import {
+  createHfTokenizer,
+  createLazyTokenizer,
+  tokenizerFacts,
+} from '../../dist/model/hf-tokenizer.js';
 import { safePieces } from '../../dist/model/safe-pieces.js';
+import { TokenTable } from '../../dist/model/token-table.js';
 import type { Tokenizer } from '../../src/model/tokenizer.ts';
 
 const fixture = (name: string) => new URL(`../fixtures/${name}`, import.meta.url);
@@ -10,6 +15,8 @@ const files = {
   byte_level: fixture('tokenizers/byte_level.json'),
   unigram: fixture('tokenizers/unigram.json'),
   gpt2: fixture('tokenizers/gpt2.json'),
+  wordpiece: fixture('tokenizers/wordpiece.json'),
+  large: fixture('tokenizers/large.json'),
   stories260K: fixture('models/stories260K/tokenizer.json'),
   'wiki-mini': new URL('../../models/wiki-mini/tokenizer.json', import.meta.url),
 };
@@ -87,6 +94,33 @@ describe.each(names)('the tokenizer %s', (name) => {
     );
   });
 
+  it('is the same from the arrays that its thread packs, without the library', async () => {
+    const json = JSON.parse(readFileSync(files[name], 'utf8'));
+    const whole = tokenizers[name];
+    const facts = structuredClone(tokenizerFacts(json, new TokenTable(json)));
+    let reads = 0;
+    const readJson = () => {
+      reads++;
+      return json;
+    };
+    const packed = await createLazyTokenizer({ facts, readJson, bos: whole.bos, eos: whole.eos });
+    expect(packed.size).toBe(whole.size);
+    for (let id = 0; id < whole.size; id++) {
+      // One comparison each, since a vocabulary is large.
+      const same =
+        packed.tokenText(id) === whole.tokenText(id) &&
+        Buffer.compare(packed.tokenBytes(id), whole.tokenBytes(id)) === 0;
+      if (!same) expect(packed.tokenText(id)).toBe(whole.tokenText(id));
+    }
+    for (const ids of expected.ids[name]) {
+      if (whole.kind !== 'general') expect(packed.decode(ids)).toBe(whole.decode(ids));
+    }
+    expect(reads).toBe(0);
+    expect([...packed.encode(expected.texts[3]!)]).toEqual(expected.ids[name][3]);
+    packed.encode('again');
+    expect(reads).toBe(1);
+  });
+
   it('streams the text that decode gives', () => {
     fc.assert(
       fc.property(anyText, fc.boolean(), (text, continuing) => {
@@ -127,6 +161,14 @@ describe.each(['byte_level', 'wiki-mini', 'stories260K'] as const)('decoding wit
       }),
     );
   });
+});
+
+it('numbers tokens beyond 16 bits', () => {
+  const tokenizer = tokenizers.large;
+  const ids = tokenizer.encode('The quick brown fox');
+  expect(Math.max(...ids)).toBeGreaterThan(2 ** 16);
+  expect(tokenizer.decode(ids)).toBe('The quick brown fox');
+  expect(tokenizer.size).toBe(70_004);
 });
 
 describe('single tokens', () => {
@@ -173,7 +215,8 @@ describe('single tokens', () => {
   it('encodes one word of 100,000 letters', () => {
     const word = 'abcdefghij'.repeat(10_000);
     for (const name of names) {
-      if (name === 'unigram') continue;
+      // Unigram knows few letters; WordPiece has no token for words of over 100.
+      if (name === 'unigram' || name === 'wordpiece') continue;
       const tokenizer = tokenizers[name];
       expect(tokenizer.decode(tokenizer.encode(word)).trim()).toBe(word);
     }
