@@ -59,14 +59,14 @@ export async function describeModel(
   const fallback = Object.values(chosen.keys).find((location) => location.tensor !== undefined);
   const graph = { ...chosen, keyTensor: chosen.keyTensor ?? fallback?.tensor };
   const thread = new TokenizerThread(folder);
-  const { info, tokens, boundary, boundaryTexts, warnings } = await thread
+  const { info, tokenizer, boundary, boundaryTexts, warnings } = await thread
     .facts({ name: nameOrFolder, request, graph })
     .finally(() => thread.close());
   return {
     ...description,
     info,
     keys: chosen.keys,
-    tokenizer: { kind: tokens.packed.kind, size: tokens.packed.size },
+    tokenizer,
     boundary: {
       bos: { id: boundary.bos, text: boundaryTexts.bos, rule: boundary.bosRule },
       eos: { id: boundary.eos, text: boundaryTexts.eos, rule: boundary.eosRule },

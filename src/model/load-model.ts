@@ -63,7 +63,7 @@ async function open(
   return new OrtLanguageModel({
     info,
     tokenizer: await createLazyTokenizer({
-      facts: facts.tokens,
+      facts: await tokenizerThread.tokens(),
       readJson: () => readTokenizerJson(folder),
       bos: info.bos,
       eos: info.eos,

@@ -3,12 +3,12 @@ import { join } from 'node:path';
 import { KnnLMError } from '../errors.ts';
 import { type BoundaryTokens, findBoundaryTokens } from './boundary-tokens.ts';
 import { tokenizerFingerprint } from './fingerprint.ts';
-import { type TokenizerFacts, tokenizerFacts } from './hf-tokenizer.ts';
 import type { ChosenGraph, InspectRequest } from './inspect-model.ts';
 import type { KeyName, ModelInfo } from './language-model.ts';
 import { type ModelConfig, readModelConfig } from './model-config.ts';
 import type { ModelJson } from './model-files.ts';
 import type { TokenTable } from './token-table.ts';
+import type { TokenizerKind } from './tokenizer.ts';
 import type { RuntimePlan } from './worker-protocol.ts';
 
 /** The input of the last feed-forward network after its norm: best in Table 5 of Khandelwal et al. (2020). */
@@ -18,7 +18,7 @@ export interface ModelFacts {
   info: ModelInfo;
   config: ModelConfig;
   boundary: BoundaryTokens;
-  tokens: TokenizerFacts;
+  tokenizer: { kind: TokenizerKind; size: number };
   /** Tokens before and after a document, as the tokenizer writes them. */
   boundaryTexts: { bos: string; eos: string };
   /** All but the number of threads. */
@@ -93,7 +93,7 @@ export function readModelFacts(
     config,
     boundary,
     boundaryTexts: { bos: table.text(bos), eos: table.text(eos) },
-    tokens: tokenizerFacts(json.tokenizer, table),
+    tokenizer: { kind: table.kind, size: table.size },
     plan: {
       path,
       keyTensor,

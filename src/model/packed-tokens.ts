@@ -26,17 +26,21 @@ export function packTokens(table: TokenTexts): PackedTokens {
   const utf8 = new TextEncoder();
   const starts = new Uint32Array(size + 1);
   const roles = new Uint8Array(size);
-  const pieces: Uint8Array[] = [];
+  let bytes = new Uint8Array(8 * size);
   for (let id = 0; id < size; id++) {
     const special = table.isSpecial(id);
     roles[id] = special ? SPECIAL : table.has(id) ? TEXT : UNUSED;
     const piece = special ? utf8.encode(table.text(id)) : table.bytes(id);
-    pieces.push(piece);
-    starts[id + 1] = starts[id]! + piece.length;
+    const end = starts[id]! + piece.length;
+    if (end > bytes.length) {
+      const longer = new Uint8Array(2 * end);
+      longer.set(bytes);
+      bytes = longer;
+    }
+    bytes.set(piece, starts[id]);
+    starts[id + 1] = end;
   }
-  const bytes = new Uint8Array(starts[size]!);
-  for (let id = 0; id < size; id++) bytes.set(pieces[id]!, starts[id]);
-  return { kind, size, bytes, starts, roles };
+  return { kind, size, bytes: bytes.slice(0, starts[size]), starts, roles };
 }
 
 const NOTHING = new Uint8Array(0);

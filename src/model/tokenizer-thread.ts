@@ -1,6 +1,7 @@
 /** Reading tokenizer.json and encoding documents off the calling thread. The worker starts on first use. */
 import { Worker } from 'node:worker_threads';
 import { KnnLMError } from '../errors.ts';
+import type { TokenizerFacts } from './hf-tokenizer.ts';
 import type { FactsRequest, ModelFacts } from './model-facts.ts';
 import { deserializeError, type SerializedError } from './worker-protocol.ts';
 
@@ -30,9 +31,14 @@ export class TokenizerThread {
     return this.#request({ texts });
   }
 
-  /** What the JSON files and the graph say of the model. Errors: those of `readModelFacts` and of a tokenizer that cannot be used. */
+  /** What the JSON files and the graph say of the model. Errors: those of `readModelFacts`. */
   facts(request: FactsRequest): Promise<ModelFacts> {
     return this.#request({ facts: request });
+  }
+
+  /** What decoding needs. Errors: `MODEL_UNSUPPORTED` for a tokenizer that cannot be used. */
+  tokens(): Promise<TokenizerFacts> {
+    return this.#request({ tokens: true });
   }
 
   #request<Response>(request: Record<string, unknown>): Promise<Response> {

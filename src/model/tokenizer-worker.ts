@@ -1,6 +1,6 @@
 /** Entry of the tokenizer thread: reads the model folder it was started for, encodes documents, and says what there is to know of the tokens. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { createHfTokenizer } from './hf-tokenizer.ts';
+import { createHfTokenizer, tokenizerFacts } from './hf-tokenizer.ts';
 import { type FactsRequest, readModelFacts } from './model-facts.ts';
 import { type ModelJson, readModelJson } from './model-files.ts';
 import { TokenTable } from './token-table.ts';
@@ -8,35 +8,35 @@ import type { Tokenizer } from './tokenizer.ts';
 import { serializeError } from './worker-protocol.ts';
 
 export type TokenizerRequest =
+  | { id: number; tokens: true }
   | { id: number; texts: readonly string[] }
   | { id: number; facts: FactsRequest };
 
-interface Loaded {
-  json: ModelJson;
-  tokenizer: Tokenizer;
-}
-
 const port = parentPort!;
-const loaded: Promise<Loaded> = readModelJson((workerData as { folder: string }).folder).then(
-  async (json) => ({
-    json,
-    tokenizer: await createHfTokenizer({ json: json.tokenizer, bos: 0, eos: 0 }),
-  }),
-);
+const read: Promise<ModelJson> = readModelJson((workerData as { folder: string }).folder);
 // Reported with the first request.
-loaded.catch(() => {});
+read.catch(() => {});
+const table = async (): Promise<TokenTable> => new TokenTable((await read).tokenizer);
+let tokenizer: Promise<Tokenizer> | undefined;
+const openTokenizer = (): Promise<Tokenizer> =>
+  (tokenizer ??= read.then(({ tokenizer: json }) => createHfTokenizer({ json, bos: 0, eos: 0 })));
 
 port.on('message', async (message: TokenizerRequest) => {
   const { id } = message;
   try {
-    const { json, tokenizer } = await loaded;
     if ('facts' in message) {
-      const response = readModelFacts(message.facts, json, new TokenTable(json.tokenizer));
-      const { bytes, starts, roles } = response.tokens.packed;
+      const response = readModelFacts(message.facts, await read, await table());
+      port.postMessage({ id, response });
+      return;
+    }
+    const ready = await openTokenizer();
+    if ('tokens' in message) {
+      const response = tokenizerFacts((await read).tokenizer, await table());
+      const { bytes, starts, roles } = response.packed;
       port.postMessage({ id, response }, [bytes.buffer, starts.buffer, roles.buffer]);
       return;
     }
-    const response = message.texts.map((text) => tokenizer.encode(text));
+    const response = message.texts.map((text) => ready.encode(text));
     port.postMessage(
       { id, response },
       response.map((ids) => ids.buffer as ArrayBuffer),
