@@ -48,7 +48,10 @@ export async function listDocuments(store: string): Promise<DocumentRecord[]> {
 
 export interface BuildDatastoreRequest
   extends BuildRequest,
-    Pick<LoadModelOptions, 'key' | 'keyTensor' | 'dtype' | 'workers' | 'threads' | 'onDownload'>,
+    Pick<
+      LoadModelOptions,
+      'key' | 'keyTensor' | 'dtype' | 'workers' | 'threads' | 'device' | 'onDownload' | 'onWarning'
+    >,
     Pick<ReadOptions, 'textColumn' | 'idColumn' | 'invalidUtf8'> {
   /** A folder, a hub id or a bundled model. Default `wiki-mini`. */
   model?: string;

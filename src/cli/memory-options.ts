@@ -76,6 +76,7 @@ export async function withMemory<Result>(
   const memory = await openKnnLM([store, ...(options.store ?? [])], {
     ...machineOptions(options),
     onDownload: screen.download,
+    onWarning: (message) => screen.warn(message),
     signal,
   });
   try {

@@ -1,6 +1,7 @@
 /** Options that several commands share, and the checks of their values: one line with the value seen, before any work. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { RetrievalSettings } from '../knnlm/types.ts';
+import { DEVICES, type Device } from '../model/device.ts';
 
 interface Bounds {
   min?: number;
@@ -115,6 +116,7 @@ export interface MachineOptions {
   memory?: number;
   workers?: number;
   threads?: number;
+  device?: Device;
 }
 
 /** `--model`, `--memory`, `--workers`, `--threads`, for the commands that run a finished store. */
@@ -148,6 +150,12 @@ export function addThreadOptions(command: Command): Command {
         '--threads <n>',
         'threads per worker within the model (default: fits the machine)',
       ).argParser(positiveInteger),
+    )
+    .addOption(
+      new Option(
+        '--device <device>',
+        'where the model runs; what is not there, or gives other keys, is passed over for the CPU (default: cpu)',
+      ).choices(DEVICES),
     );
 }
 
@@ -158,5 +166,6 @@ export function machineOptions(options: MachineOptions) {
     memoryBytes: options.memory,
     workers: options.workers,
     threads: options.threads,
+    device: options.device,
   };
 }

@@ -22,7 +22,10 @@ import { type OpenStoreIndex, Snapshot } from './snapshot.ts';
 import { headerFor } from './store-header.ts';
 
 export interface OpenOptions
-  extends Pick<LoadModelOptions, 'workers' | 'threads' | 'onDownload' | 'signal'> {
+  extends Pick<
+    LoadModelOptions,
+    'workers' | 'threads' | 'device' | 'onDownload' | 'onWarning' | 'signal'
+  > {
   /** Where the model lies now, when not where it was at build. It must be the same model. */
   model?: string;
   /** Bytes of memory the index may use. */
@@ -133,7 +136,10 @@ export async function loadStoreModel(
     dtype: header.fingerprint.dtype as ModelDtype,
   });
   try {
-    checkSameHeader(manifest, headerFor(model, { ...header, keyDtype: header.key.dtype }));
+    const now = headerFor(model, { ...header, keyDtype: header.key.dtype });
+    // Any provider's keys were compared with the CPU's before it was used: queries of one find the keys of another.
+    const fingerprint = { ...now.fingerprint, provider: header.fingerprint.provider };
+    checkSameHeader(manifest, { ...now, fingerprint });
     return model;
   } catch (error) {
     await model.close();

@@ -2,6 +2,7 @@
  * What the rest of the house knows of a model: text → tokens → keys and log-probabilities.
  * Shapes: T tokens, d key width, V vocabulary.
  */
+import type { Device } from './device.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
 /** The six key positions of Table 5 in Khandelwal et al. (2020), all in the last block. */
@@ -25,7 +26,7 @@ export interface ModelFingerprint {
   tokenizer: string;
   dtype: ModelDtype;
   keyTensor: string;
-  /** Execution provider, `cpu`. */
+  /** Execution provider: `cpu`, `webgpu`, … Others' keys are compared with the CPU's before use. */
   provider: string;
 }
 
@@ -123,6 +124,12 @@ export interface LoadModelOptions {
   workers?: number;
   /** onnxruntime threads per worker. Default: the cores, divided among the workers. */
   threads?: number;
+  /**
+   * Where the model runs. Anything but `cpu` is used where it is present and gives the CPU's keys on a probe text; otherwise
+   * the CPU is, and `onWarning` says why. `auto` tries what the platform may have. Default `cpu`.
+   */
+  device?: Device;
+  onWarning?: (message: string) => void;
   /** Download progress of a hub id. */
   onDownload?: (progress: DownloadProgress) => void;
   signal?: AbortSignal;

@@ -2,6 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { KnnLMError } from '../errors.ts';
+import { chooseProvider, DEVICES, type Provider } from './device.ts';
 import { createLazyTokenizer } from './hf-tokenizer.ts';
 import type { LanguageModel, LoadModelOptions } from './language-model.ts';
 import { DEFAULT_KEY } from './model-facts.ts';
@@ -55,11 +56,14 @@ async function open(
   const chosen = inspection.chosen!;
   const facts = await tokenizerThread.facts({ name, request, graph: chosen });
   const { info } = facts;
-  const plan = { ...facts.plan };
+  const plan: RuntimePlan = { ...facts.plan, provider: 'cpu', threads: 1 };
   if (keyTensor !== undefined && chosen.keyDim === undefined) {
     plan.keyDim = info.keyDim = await measureKeyDim(plan, info.bos);
   }
-  const { workers, threads, decodeThreads } = poolSize(options, chosen.bytes);
+  plan.provider = info.fingerprint.provider = await providerFor(plan, options);
+  // One device has one memory: more workers would only wait for one another.
+  const single = plan.provider === 'cpu' ? {} : { workers: 1 };
+  const { workers, threads, decodeThreads } = poolSize({ ...single, ...options }, chosen.bytes);
   return new OrtLanguageModel({
     info,
     tokenizer: await createLazyTokenizer({
@@ -78,10 +82,27 @@ async function open(
   });
 }
 
+async function providerFor(
+  plan: RuntimePlan,
+  { device = 'cpu', onWarning }: LoadModelOptions,
+): Promise<Provider> {
+  if (!DEVICES.includes(device)) {
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      `device must be one of ${DEVICES.join(', ')}, but is ${JSON.stringify(device)}.`,
+    );
+  }
+  const compare = (provider: Provider): Promise<number> =>
+    withWorker((worker) => worker.request('compareProvider', { ...plan, provider }));
+  const { provider, notes } = await chooseProvider(device, compare);
+  for (const note of notes) onWarning?.(note);
+  return provider;
+}
+
 /** Width of a tensor that the graph does not state: reads two tokens, which a tensor that mixes positions gives away. */
-function measureKeyDim(plan: Omit<RuntimePlan, 'threads'>, bos: number): Promise<number> {
+function measureKeyDim(plan: RuntimePlan, bos: number): Promise<number> {
   return withWorker(async (worker) => {
-    await worker.request('open', { ...plan, keyDim: undefined, threads: 1 });
+    await worker.request('open', { ...plan, keyDim: undefined });
     const [key] = await worker.request('keys', { windows: [Int32Array.of(bos, bos)] });
     return key!.length / 2;
   });

@@ -21,8 +21,8 @@ export interface ModelFacts {
   tokenizer: { kind: TokenizerKind; size: number };
   /** Tokens before and after a document, as the tokenizer writes them. */
   boundaryTexts: { bos: string; eos: string };
-  /** All but the number of threads. */
-  plan: Omit<RuntimePlan, 'threads'>;
+  /** All but where it runs. */
+  plan: Omit<RuntimePlan, 'threads' | 'provider'>;
   warnings: string[];
 }
 

@@ -289,7 +289,8 @@ export class ModelRuntime {
     let session = this.#sessions.get(name);
     if (session === undefined) {
       const graph = readGraph(source.path, { cached: source.cached });
-      session = ModelSession.create(this.#ort, graph, { ...patch, threads: this.#plan.threads });
+      const { threads, provider } = this.#plan;
+      session = ModelSession.create(this.#ort, graph, { ...patch, threads, provider });
       this.#sessions.set(name, session);
     }
     return session;

@@ -2,6 +2,7 @@
 import { dirname } from 'node:path';
 import { KnnLMError } from '../errors.ts';
 import type { Ort } from '../onnxruntime.ts';
+import type { Provider } from './device.ts';
 import type { OnnxGraph } from './onnx/graph.ts';
 import { type PatchedGraph, type PatchOptions, patchGraph } from './onnx/patch-graph.ts';
 
@@ -15,11 +16,11 @@ export class ModelSession {
     this.inputs = inputs;
   }
 
-  /** Errors: `MODEL_INVALID` when onnxruntime refuses the graph. */
+  /** Errors: `MODEL_INVALID` when onnxruntime refuses the graph, `MODEL_UNSUPPORTED` when it lacks the provider. */
   static async create(
     ort: typeof Ort,
     graph: OnnxGraph,
-    { threads, ...patch }: PatchOptions & { threads: number },
+    { threads, provider, ...patch }: PatchOptions & { threads: number; provider: Provider },
   ): Promise<ModelSession> {
     const patched = patchGraph(graph, patch);
     const session: Record<string, unknown> = {
@@ -31,7 +32,7 @@ export class ModelSession {
     }
     try {
       const created = await ort.InferenceSession.create(patched.bytes, {
-        executionProviders: ['cpu'],
+        executionProviders: [provider],
         intraOpNumThreads: threads,
         interOpNumThreads: 1,
         graphOptimizationLevel: 'all',
@@ -41,6 +42,13 @@ export class ModelSession {
       });
       return new ModelSession(created, patched.inputs);
     } catch (cause) {
+      if (provider !== 'cpu') {
+        throw new KnnLMError(
+          'MODEL_UNSUPPORTED',
+          `onnxruntime cannot run the model on it (${firstLine(cause).slice(-160)}).`,
+          { cause },
+        );
+      }
       throw new KnnLMError(
         'MODEL_INVALID',
         `onnxruntime cannot load ${graph.path}: ${firstLine(cause)} Download the model again or choose another dtype.`,

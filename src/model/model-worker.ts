@@ -1,5 +1,6 @@
 /** Entry of a model worker thread: answers `worker-protocol.ts` requests one after another. */
 import { parentPort } from 'node:worker_threads';
+import { compareProvider } from './compare-provider.ts';
 import { type InspectRequest, inspectModel } from './inspect-model.ts';
 import { ModelRuntime } from './model-runtime.ts';
 import {
@@ -44,6 +45,7 @@ async function respond({ id, name, request }: RequestMessage): Promise<void> {
 
 async function answer(name: RequestName, request: unknown): Promise<Answer> {
   if (name === 'inspect') return plain(inspectModel(request as InspectRequest));
+  if (name === 'compareProvider') return plain(await compareProvider(request as RuntimePlan));
   if (name === 'open') {
     runtime = await ModelRuntime.open(request as RuntimePlan);
     return plain(undefined);

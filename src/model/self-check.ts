@@ -87,7 +87,8 @@ export async function checkCache(
   return `reading on from its attention cache gives another state than reading the whole text (by ${percent(difference)}). Use another export of the model`;
 }
 
-function probes({ vocabSize, bos, contextLength }: ProbeOptions) {
+/** Two texts that part at `change`, and a short one. */
+export function probes({ vocabSize, bos, contextLength }: ProbeOptions) {
   const length = Math.max(2, Math.min(LENGTH, contextLength));
   const change = Math.min(CHANGE, length - 1);
   // Multiplicative hashing spreads the ids over the vocabulary; BOS first, as every text has it.
@@ -109,7 +110,7 @@ interface Positions {
 }
 
 /** Largest ‖a − b‖ / ‖a‖ of any position between `from` and `to`. */
-function relativeDifference(
+export function relativeDifference(
   a: Float32Array,
   b: Float32Array,
   { positions, from = 0, to = positions }: Positions,

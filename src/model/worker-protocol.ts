@@ -1,5 +1,6 @@
 /** What the main thread and a model worker say to each other. Everything crosses as structured clones; big arrays are transferred. */
 import { type ErrorCode, KnnLMError } from '../errors.ts';
+import type { Provider } from './device.ts';
 import type { Inspection, InspectRequest } from './inspect-model.ts';
 import type { ModelDtype, ScoredWindow } from './language-model.ts';
 import type { SessionName } from './model-runtime.ts';
@@ -14,6 +15,7 @@ export interface RuntimePlan {
   logitsTensor: string;
   /** d, or undefined when only running the graph tells. */
   keyDim: number | undefined;
+  provider: Provider;
   /** onnxruntime threads. */
   threads: number;
   /** Cache shape for graphs that leave it symbolic. */
@@ -31,6 +33,8 @@ export interface Requests {
   /** Looks at the folder's graphs without running any. */
   inspect: { request: InspectRequest; response: Inspection };
   open: { request: RuntimePlan; response: undefined };
+  /** How far the plan's provider is from the CPU: `compare-provider.ts`. */
+  compareProvider: { request: RuntimePlan; response: number };
   /** Makes a session and checks it: `self-check.ts`. Otherwise done with its first request. */
   prepare: { request: SessionName; response: undefined };
   /** Windows of one batch; shorter ones are padded on the right inside. */

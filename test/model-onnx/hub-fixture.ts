@@ -108,6 +108,7 @@ export function openRuntime(model: HubFixture, key: KeyName = 'ffn-input'): Prom
     logitsTensor: model.description.logits.name,
     keyDim: location.width,
     threads: 1,
+    provider: 'cpu',
     keyValueHeads: model.truth.keyValueHeads ?? undefined,
     headDim: model.truth.headDim ?? undefined,
     vocabSize: 100,

@@ -13,7 +13,13 @@ import { encodeModel, fixture } from '../model-onnx/support.ts';
 
 const temporary = mkdtempSync(join(tmpdir(), 'knnlm-check-'));
 afterAll(() => rmSync(temporary, { recursive: true }));
-const model = { vocabSize: 50, bos: 1, contextLength: 64, dtype: 'fp32' } as const;
+const model = {
+  vocabSize: 50,
+  bos: 1,
+  contextLength: 64,
+  dtype: 'fp32',
+  provider: 'cpu',
+} as const;
 
 /** A state of two numbers for each position of each window. */
 const states =

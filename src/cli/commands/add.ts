@@ -1,5 +1,6 @@
 /** `knnlm add`: more documents into a store. */
 import type { Command } from 'commander';
+import type { Device } from '../../model/device.ts';
 import { type AddRequest, addDocuments } from '../../open.ts';
 import { defineCommand } from '../command.ts';
 import {
@@ -16,6 +17,7 @@ export interface AddCommandOptions extends DocumentOptions {
   model?: string;
   workers?: number;
   threads?: number;
+  device?: Device;
 }
 
 export const addCommand = () =>
@@ -62,10 +64,12 @@ export const addRequest = (
   model: options.model,
   workers: options.workers,
   threads: options.threads,
+  device: options.device,
   ...documentOptions(options),
   onPlan: (plan) => showPlan(plan, store, screen),
   onProgress: screen.progress,
   onDownload: screen.download,
+  onWarning: (message) => screen.warn(message),
   onSkip: screen.skipped,
   signal,
 });

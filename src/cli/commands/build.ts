@@ -1,6 +1,7 @@
 /** `knnlm build`: documents in, a store out. */
 import { Option } from 'commander';
 import type { BuildPlan } from '../../knnlm/types.ts';
+import type { Device } from '../../model/device.ts';
 import { KEY_NAMES, type KeyName, type ModelDtype } from '../../model/language-model.ts';
 import { buildDatastore } from '../../open.ts';
 import { defineCommand } from '../command.ts';
@@ -30,6 +31,7 @@ interface BuildOptions extends RetrievalOptions, DocumentOptions {
   keyDtype?: 'fp16' | 'fp32';
   workers?: number;
   threads?: number;
+  device?: Device;
 }
 
 const DTYPES: readonly ModelDtype[] = ['fp32', 'fp16', 'q4', 'q4f16', 'bnb4', 'int8'];
@@ -114,9 +116,11 @@ export const buildCommand = () =>
         ...documentOptions(options),
         workers: options.workers,
         threads: options.threads,
+        device: options.device,
         onPlan: (plan) => showPlan(plan, options.out, screen),
         onProgress: screen.progress,
         onDownload: screen.download,
+        onWarning: (message) => screen.warn(message),
         onSkip: screen.skipped,
         signal,
       });
