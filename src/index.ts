@@ -21,6 +21,21 @@ export {
   verifyDatastore,
 } from './datastore/verify-datastore.ts';
 export { type ErrorCode, KnnLMError } from './errors.ts';
+export {
+  EXPERIMENT_NAMES,
+  type ExperimentReport,
+  runExperiments,
+} from './experiments/run-experiments.ts';
+export type {
+  Claim,
+  ExperimentOptions,
+  ExperimentResult,
+  ExperimentStep,
+  ResultRow,
+  SkippedExperiment,
+  TextInputs,
+  Verdict,
+} from './experiments/types.ts';
 export { openIndex } from './indexes/open-index.ts';
 export type { Neighbors, SearchOptions, VectorIndex } from './indexes/vector-index.ts';
 export { type IndexInfo, removeIndex } from './knnlm/index-folder.ts';

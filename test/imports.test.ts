@@ -13,11 +13,23 @@ const allowed: Record<string, string[]> = {
   indexes: ['indexes', 'math', 'errors', 'onnxruntime'],
   knnlm: ['knnlm', 'model', 'datastore', 'indexes', 'math', 'errors'],
   server: ['server', 'open', 'knnlm', 'model', 'datastore', 'indexes', 'math', 'errors'],
-  cli: ['cli', 'server', 'open', 'knnlm', 'model', 'datastore', 'indexes', 'math', 'errors'],
+  experiments: ['experiments', 'open', 'knnlm', 'model', 'datastore', 'indexes', 'math', 'errors'],
+  cli: [
+    'cli',
+    'experiments',
+    'server',
+    'open',
+    'knnlm',
+    'model',
+    'datastore',
+    'indexes',
+    'math',
+    'errors',
+  ],
   errors: [],
   onnxruntime: ['errors'],
   open: ['knnlm', 'model', 'datastore', 'indexes', 'math', 'errors'],
-  index: ['open', 'knnlm', 'model', 'datastore', 'indexes', 'math', 'errors'],
+  index: ['experiments', 'open', 'knnlm', 'model', 'datastore', 'indexes', 'math', 'errors'],
 };
 
 const room = (path: string): string => relative(src, path).split('/')[0]!.replace(/\.ts$/, '');

@@ -6,6 +6,7 @@ import { buildCommand } from './commands/build.ts';
 import { compactCommand } from './commands/compact.ts';
 import { demoCommand } from './commands/demo.ts';
 import { evalCommand } from './commands/eval.ts';
+import { experimentCommand } from './commands/experiment.ts';
 import { generateCommand } from './commands/generate.ts';
 import { indexCommand } from './commands/index.ts';
 import { infoCommand } from './commands/info.ts';
@@ -33,7 +34,7 @@ const COMMANDS: readonly (readonly [heading: string, commands: readonly (() => C
     ],
   ],
   ['Using a store:', [generateCommand, searchCommand, evalCommand, tuneCommand]],
-  ['Models:', [modelCommand]],
+  ['Models and findings:', [modelCommand, experimentCommand]],
 ];
 
 export function createProgram(): Command {
