@@ -48,6 +48,7 @@ export async function runExperiments(
   const probe = new Lab(options, '');
   const settings = await settingsHash(probe);
   const kept = await readReport(file, settings);
+  await dropOtherModels(kept, options);
   const work = join(options.out, 'work', settings.slice(0, 12));
   const lab = new Lab(options, work);
   const report: ExperimentReport = {
@@ -108,7 +109,8 @@ async function runAll(
     const seconds = (performance.now() - started) / 1000;
     spent += seconds;
     weightDone += weight;
-    place(report, { name, title, ...result, seconds });
+    const models = await comparedModels(experiment, options);
+    place(report, { name, title, ...result, ...(models && { models }), seconds });
     await save();
     step('done');
   }
@@ -141,12 +143,30 @@ function chosen(names: readonly string[], options: ExperimentOptions): Experimen
 
 /** Equal settings, texts, models and versions give equal results. */
 async function settingsHash(lab: Lab): Promise<string> {
-  const { options } = lab;
-  const models = [lab.model, options.modelSmall, options.modelLarge];
-  const weights: string[] = [];
-  for (const model of models) weights.push(model ? await weightsHash(model) : '');
+  const weights = [await weightsHash(lab.model)];
   const texts = [(await lab.corpus('domain')).hash, (await lab.corpus('trained')).hash];
   return digest([await version(), String(lab.maxTokens), ...weights, ...texts]);
+}
+
+/** Of an experiment that compares models of its own. */
+async function comparedModels(
+  { unready }: Experiment,
+  { modelSmall, modelLarge }: ExperimentOptions,
+): Promise<string[] | undefined> {
+  if (!unready || !modelSmall || !modelLarge) return undefined;
+  return [await weightsHash(modelSmall), await weightsHash(modelLarge)];
+}
+
+/** The one experiment that depends on more than the others. */
+async function dropOtherModels(
+  kept: ExperimentReport['experiments'],
+  { modelSmall, modelLarge }: ExperimentOptions,
+): Promise<void> {
+  const at = kept.findIndex((x) => 'models' in x);
+  const old = kept[at];
+  if (!old || 'skipped' in old || !modelSmall || !modelLarge) return;
+  const models = [await weightsHash(modelSmall), await weightsHash(modelLarge)];
+  if (old.models?.join() !== models.join()) kept.splice(at, 1);
 }
 
 async function weightsHash(model: string): Promise<string> {

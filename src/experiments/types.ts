@@ -96,6 +96,8 @@ export interface ExperimentResult {
   rows: ResultRow[];
   claims: Claim[];
   charts: ChartSpec[];
+  /** Fingerprints of the models it compared, where those are not the report's one. */
+  models?: string[];
   /** Wall time. */
   seconds: number;
 }
@@ -114,7 +116,7 @@ export interface Experiment {
   weight: number;
   /** Why it cannot run with these options; undefined when it can. */
   unready?: (options: ExperimentOptions) => string | undefined;
-  run: (lab: Lab) => Promise<Omit<ExperimentResult, 'name' | 'title' | 'seconds'>>;
+  run: (lab: Lab) => Promise<Omit<ExperimentResult, 'name' | 'title' | 'models' | 'seconds'>>;
 }
 
 /** Which keys a store of an experiment has. */
