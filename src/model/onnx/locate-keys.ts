@@ -148,9 +148,13 @@ function report(
   };
 }
 
+/** Caches of layers that mix tokens otherwise: convolutions, recurrences. */
+const OTHER_CACHE = /conv|ssm|recurrent/;
+
 /** As many attention layers as caches, or the trunk was not what it seemed. */
 function layersAgainstCache({ graph }: Dataflow, layers: number): string[] {
-  const cached = new Set(pairCache(graph).pairs.map((pair) => pair.layer)).size;
+  const ofAttention = pairCache(graph).pairs.filter(({ input }) => !OTHER_CACHE.test(input.name));
+  const cached = new Set(ofAttention.map((pair) => pair.layer)).size;
   if (layers === 0 || cached === 0 || layers === cached) return [];
   return [
     `${layers} attention layers were found by the graph's shape, but it has caches for ${cached}`,
