@@ -11,6 +11,7 @@ import { drawChart } from './charts.ts';
 import { digest } from './corpus.ts';
 import { EXPERIMENTS } from './experiments.ts';
 import { Lab } from './lab.ts';
+import { reportMarkdown } from './markdown.ts';
 import { reportPage } from './report.ts';
 import type {
   Experiment,
@@ -193,7 +194,7 @@ async function readReport(
   }
 }
 
-/** results.json, the pictures and the page, each replaced whole. */
+/** results.json, the pictures and the page (HTML and Markdown), each replaced whole. */
 async function writeReport(out: string, report: ExperimentReport): Promise<void> {
   const pictures = new Map<string, string>();
   for (const result of report.experiments) {
@@ -204,6 +205,7 @@ async function writeReport(out: string, report: ExperimentReport): Promise<void>
     await mkdir(join(out, 'charts'), { recursive: true });
     for (const [name, svg] of pictures) await replace(join(out, 'charts', `${name}.svg`), svg);
     await replace(join(out, 'results.json'), `${JSON.stringify(report, null, 2)}\n`);
+    await replace(join(out, 'report.md'), reportMarkdown(report));
     await replace(join(out, 'index.html'), reportPage(report, pictures));
   } catch (error) {
     throw ioError('write the report into', out, error);

@@ -73,6 +73,8 @@ describe('all experiments', () => {
     const { document } = parseHTML(page);
     expect(document.querySelectorAll('figure svg')).toHaveLength(EXPERIMENT_NAMES.length);
     expect(document.querySelectorAll('.findings tbody tr').length).toBeGreaterThan(12);
+    const markdown = readFileSync(join(options.out, 'report.md'), 'utf8');
+    expect(markdown.match(/!\[.*\]\(charts\/[\w-]+\.svg\)/g)).toHaveLength(EXPERIMENT_NAMES.length);
     expect(JSON.parse(readFileSync(join(options.out, 'results.json'), 'utf8'))).toEqual(report);
   }, 60_000);
 

@@ -31,7 +31,7 @@ export const experimentCommand = () =>
     summary: "run the paper's experiments and write a page about them",
     description:
       'Runs the experiments of Khandelwal et al. (2020) on your model and text, or offline on the bundled ones, and writes a page ' +
-      'with charts (index.html), the numbers (results.json) and the pictures (charts/). Each statement of the paper is held ' +
+      'with charts (index.html, report.md), the numbers (results.json) and the pictures (charts/). Each statement of the paper is held ' +
       'against what was measured, with a 95% interval. Stopped, it goes on where it was: finished experiments are kept.\n\n' +
       `Experiments: ${EXPERIMENT_NAMES.join(', ')}, or all.`,
     examples: [
