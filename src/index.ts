@@ -38,6 +38,11 @@ export type {
 } from './experiments/types.ts';
 export { openIndex } from './indexes/open-index.ts';
 export type { Neighbors, SearchOptions, VectorIndex } from './indexes/vector-index.ts';
+export {
+  type CompactStoreOptions,
+  compactStore,
+  type StoreCompaction,
+} from './knnlm/compact-store.ts';
 export { type IndexInfo, removeIndex } from './knnlm/index-folder.ts';
 export {
   type IndexStoreRequest,
@@ -53,6 +58,7 @@ export {
   type NeighborRow,
   neighborWeights,
 } from './knnlm/interpolate.ts';
+export { type IndexChoice, type KeepIndexedRequest, keepIndexed } from './knnlm/keep-indexed.ts';
 export { KnnLM, type StoreChoice } from './knnlm/knnlm.ts';
 export type { OpenStore } from './knnlm/open-stores.ts';
 export {

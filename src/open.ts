@@ -9,11 +9,12 @@ import { type ReadOptions, readDocuments } from './datastore/sources/read-docume
 import type { DocumentRecord, SettingsRecord } from './datastore/types.ts';
 import { addEntries } from './knnlm/add.ts';
 import { buildEntries } from './knnlm/build.ts';
+import { type Conclusion, concludeBuild } from './knnlm/conclude-build.ts';
 import { checkDisk, planBuild } from './knnlm/estimate.ts';
 import { usedSettings } from './knnlm/gate.ts';
 import { checkSettings, DEFAULT_SETTINGS } from './knnlm/interpolate.ts';
+import { builtIndex, keepIndexed } from './knnlm/keep-indexed.ts';
 import { loadStoreModel, type OpenOptions, openKnnLM } from './knnlm/open-knnlm.ts';
-import { ownSettings } from './knnlm/own-settings.ts';
 import { headerFor } from './knnlm/store-header.ts';
 import { describeStore, type StoreInfo } from './knnlm/store-info.ts';
 import type { AddOptions, AddResult, BuildRequest, BuildResult } from './knnlm/types.ts';
@@ -89,13 +90,11 @@ export async function buildDatastore(
       checkDisk(cost, request.out);
     }
     const writer = await DatastoreWriter.open(request.out, header);
-    let tuningSeconds = 0;
     const selfTunes = settings.source === 'default' && (request.selfTune ?? true);
-    const findSettings = async (): Promise<SettingsRecord | undefined> => {
-      const began = performance.now();
-      const found = await ownSettings(request.out, model, request);
-      tuningSeconds = (performance.now() - began) / 1000;
-      return found;
+    let conclusion: Conclusion = { tuningSeconds: 0 };
+    const conclude = async (): Promise<SettingsRecord | undefined> => {
+      conclusion = await concludeBuild(request.out, model, { ...request, selfTunes });
+      return conclusion.settings;
     };
     const resumedEntries = writer.resumed.entries;
     const counts = await buildEntries(
@@ -104,7 +103,7 @@ export async function buildDatastore(
       writer,
       {
         settings,
-        findSettings: selfTunes ? findSettings : undefined,
+        conclude,
         inputBytes: estimate.fileBytes,
         commitMs: request.commitMs,
         onProgress: request.onProgress,
@@ -112,13 +111,16 @@ export async function buildDatastore(
         signal,
       },
     );
-    const seconds = (performance.now() - started) / 1000 - tuningSeconds;
+    const { tuningSeconds } = conclusion;
+    const index = builtIndex(conclusion.index);
+    const seconds = (performance.now() - started) / 1000 - tuningSeconds - (index?.seconds ?? 0);
     const info = await datastoreInfo(request.out);
     const { documents, entries, bytes } = info;
     return {
       documents,
       entries,
       seconds,
+      index,
       tuningSeconds,
       settings: usedSettings(info.settings),
       entriesPerSecond: counts.entries / seconds,
@@ -133,7 +135,7 @@ export async function buildDatastore(
 
 export interface AddRequest
   extends AddOptions,
-    Pick<BuildRequest, 'onPlan'>,
+    Pick<BuildRequest, 'onPlan' | 'index'>,
     Omit<OpenOptions, 'memoryBytes' | 'signal'>,
     Pick<ReadOptions, 'textColumn' | 'idColumn' | 'invalidUtf8'> {}
 
@@ -162,10 +164,12 @@ export async function addDocuments(
       request.onPlan?.(cost);
       checkDisk(cost, store);
     }
-    return await addEntries(readDocuments(inputs, readOptions), model, store, {
+    const added = await addEntries(readDocuments(inputs, readOptions), model, store, {
       ...request,
       inputBytes: estimate.fileBytes,
     });
+    const index = builtIndex(await keepIndexed(store, request));
+    return index ? { ...added, index } : added;
   } finally {
     await model.close();
   }

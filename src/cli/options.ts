@@ -1,5 +1,6 @@
 /** Options that several commands share, and the checks of their values: one line with the value seen, before any work. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { IndexChoice } from '../knnlm/keep-indexed.ts';
 import type { RetrievalSettings } from '../knnlm/types.ts';
 import { DEVICES, type Device } from '../model/device.ts';
 
@@ -157,6 +158,16 @@ export function addThreadOptions(command: Command): Command {
         'where the model runs; what is not there, or gives other keys, is passed over for the CPU (default: cpu)',
       ).choices(DEVICES),
     );
+}
+
+/** @param when it is built by itself */
+export function addIndexOption(command: Command, when: string): Command {
+  return command.addOption(
+    new Option(
+      '--index <choice>',
+      `an inverted file, quicker to search than every key: built ${when}, always, or not (default: auto)`,
+    ).choices(['auto', 'ivf', 'none'] satisfies IndexChoice[]),
+  );
 }
 
 /** What `openKnnLM` takes of them. */

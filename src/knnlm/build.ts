@@ -27,8 +27,11 @@ export interface BuildOptions {
   settings: SettingsRecord | null;
   /** Bytes of input in all, for progress; 0 when unknown. */
   inputBytes: number;
-  /** Finds better ones when all entries are stored, before the store counts as finished: a kill meanwhile costs nothing else. */
-  findSettings?: () => Promise<SettingsRecord | undefined>;
+  /**
+   * What there is to do when all entries are stored, before the store counts as finished: a kill meanwhile costs nothing
+   * else. Its settings take the place of those above.
+   */
+  conclude?: () => Promise<SettingsRecord | undefined>;
   commitMs?: number;
   onProgress?: (progress: Progress) => void;
   onSkip?: (skip: { source: string; reason: string }) => void;
@@ -111,7 +114,7 @@ export async function buildEntries(
     }
     while (ahead.length > 0) await writeOldest();
     await writer.commit();
-    if (writer.entries > 0) settings = (await options.findSettings?.()) ?? settings;
+    if (writer.entries > 0) settings = (await options.conclude?.()) ?? settings;
   } catch (error) {
     await Promise.allSettled(ahead.map(({ keys }) => keys));
     await writer.abort({ commit: betweenGroups });

@@ -73,10 +73,14 @@ export async function indexStore(
   request: IndexStoreRequest = {},
 ): Promise<IndexStoreResult> {
   await readManifest(store);
-  return await withLock(store, () => buildIndex(store, request));
+  return await withLock(store, () => indexLocked(store, request));
 }
 
-async function buildIndex(store: string, request: IndexStoreRequest): Promise<IndexStoreResult> {
+/** As `indexStore`, for who holds the store's lock. */
+export async function indexLocked(
+  store: string,
+  request: IndexStoreRequest,
+): Promise<IndexStoreResult> {
   const started = performance.now();
   const { maxError = MAX_ERROR, threads, memoryBytes, lists, signal, onProgress } = request;
   if (!(maxError > 0)) {

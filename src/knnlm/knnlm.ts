@@ -1,9 +1,4 @@
 /** Open datastores with their model: search, evaluate, generate, add, remove. The command line and the server hold no method of their own. */
-import {
-  type Compaction,
-  type CompactOptions,
-  compactDatastore,
-} from '../datastore/compact-datastore.ts';
 import type { Datastore } from '../datastore/datastore.ts';
 import { type Removal, removeDocuments } from '../datastore/remove-documents.ts';
 import type { DocumentSelection } from '../datastore/select-documents.ts';
@@ -13,6 +8,7 @@ import type { IdRange } from '../math/vectors.ts';
 import type { LanguageModel } from '../model/language-model.ts';
 import { addEntries, asRead } from './add.ts';
 import { citeEntries } from './cite.ts';
+import { type CompactStoreOptions, compactStore, type StoreCompaction } from './compact-store.ts';
 import { evaluate } from './evaluate.ts';
 import { usedSettings } from './gate.ts';
 import { generate, predict } from './generate.ts';
@@ -114,9 +110,12 @@ export class KnnLM {
     return removal;
   }
 
-  /** Rewrites the datastore without what was removed, and takes it up. Errors: as `compactDatastore`. */
-  async compact({ store, ...options }: CompactOptions & StoreChoice = {}): Promise<Compaction> {
-    const result = await compactDatastore(this.#chosen(store).path, options);
+  /** Rewrites the datastore without what was removed, and takes it up. Errors: as `compactStore`. */
+  async compact({
+    store,
+    ...options
+  }: CompactStoreOptions & StoreChoice = {}): Promise<StoreCompaction> {
+    const result = await compactStore(this.#chosen(store).path, options);
     await this.refresh();
     return result;
   }

@@ -3,6 +3,7 @@ import { Datastore } from '../datastore/datastore.ts';
 import type { SettingsRecord } from '../datastore/types.ts';
 import { openIndex } from '../indexes/open-index.ts';
 import type { LanguageModel } from '../model/language-model.ts';
+import { indexFolder } from './index-folder.ts';
 import { Retriever } from './retriever.ts';
 import { selfTune } from './self-tune.ts';
 import type { BuildRequest } from './types.ts';
@@ -15,7 +16,11 @@ export async function ownSettings(
 ): Promise<SettingsRecord | undefined> {
   const datastore = await Datastore.open(store);
   try {
-    const index = await openIndex({ sources: datastore.keySources(), dim: datastore.keyDim });
+    const index = await openIndex({
+      sources: datastore.keySources(),
+      dim: datastore.keyDim,
+      indexFolder: indexFolder(store),
+    });
     try {
       const retriever = new Retriever(datastore, index);
       return await selfTune({ datastore, model, retriever }, { onProgress, signal });

@@ -6,11 +6,6 @@
  */
 
 import { join } from 'node:path';
-import {
-  type Compaction,
-  type CompactOptions,
-  compactDatastore,
-} from '../datastore/compact-datastore.ts';
 import { Datastore } from '../datastore/datastore.ts';
 import { listFolder, pathKind, readStream } from '../datastore/files.ts';
 import { complement, keyRows } from '../datastore/key-rows.ts';
@@ -19,6 +14,7 @@ import type { DocumentSelection } from '../datastore/select-documents.ts';
 import { FlatIndex } from '../indexes/flat-index.ts';
 import { halfToFloats } from '../math/half.ts';
 import type { IdRange } from '../math/vectors.ts';
+import { type CompactStoreOptions, compactStore, type StoreCompaction } from './compact-store.ts';
 
 /** Keys of the removed documents that are searched for, and rows that files are searched for: spread evenly. */
 const MOST_QUERIES = 256;
@@ -60,17 +56,17 @@ export interface RemovalReceipt {
   };
 }
 
-export interface ReceiptOptions extends CompactOptions {
+export interface ReceiptOptions extends CompactStoreOptions {
   /** Compact as well, and search the files. Default false. */
   compact?: boolean;
 }
 
-/** Errors: those of `removeDocuments` and `compactDatastore`. */
+/** Errors: those of `removeDocuments` and `compactStore`. */
 export async function removeWithReceipt(
   path: string,
   selection: DocumentSelection,
   { compact, ...options }: ReceiptOptions = {},
-): Promise<{ removal: Removal; receipt: RemovalReceipt; compaction?: Compaction }> {
+): Promise<{ removal: Removal; receipt: RemovalReceipt; compaction?: StoreCompaction }> {
   const removal = await removeDocuments(path, selection);
   const ranges = removal.documents.map(({ start, length }): IdRange => [start, start + length]);
   const receipt: RemovalReceipt = {
@@ -91,7 +87,7 @@ export async function removeWithReceipt(
   };
   if (!compact) return { removal, receipt };
   const rows = await ownRows(path, ranges);
-  const compaction = await compactDatastore(path, options);
+  const compaction = await compactStore(path, options);
   const hashes = removal.documents.map(({ hash }) => hash);
   receipt.checks.files = await searchFiles(path, rows, hashes);
   return { removal, receipt, compaction };

@@ -9,15 +9,12 @@ import { sharedEntries } from '../datastore/shared-entries.ts';
 import { FlatIndex } from '../indexes/flat-index.ts';
 import { JoinedIndex } from '../indexes/joined-index.ts';
 import type { VectorIndex } from '../indexes/vector-index.ts';
+import { isLargeTail } from './keep-indexed.ts';
 import { Retriever } from './retriever.ts';
 import { describeStore, type StoreInfo } from './store-info.ts';
 
 /** Opens the index that suits a datastore as it is on disk. */
 export type OpenStoreIndex = (datastore: Datastore) => Promise<VectorIndex>;
-
-/** New entries, beside so many indexed ones, from which on a whole new index is worth its time. */
-const LARGE_TAIL_SHARE = 0.25;
-const LARGE_TAIL = 50_000;
 
 /** An index that several snapshots search. */
 class SharedIndex {
@@ -99,8 +96,7 @@ export class Snapshot {
     }
     const indexed = this.#base.index.size;
     const added = datastore.entries - indexed;
-    const isLarge = added > Math.max(LARGE_TAIL, indexed * LARGE_TAIL_SHARE);
-    if (isLarge || sharedEntries(this.datastore, datastore) < indexed)
+    if (isLargeTail(added, indexed) || sharedEntries(this.datastore, datastore) < indexed)
       return await Snapshot.open(datastore, openIndex);
     return await this.#extend(datastore);
   }

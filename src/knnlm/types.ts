@@ -2,6 +2,7 @@
 
 import type { DocumentRecord, GateParameters, RetrievalSettings } from '../datastore/types.ts';
 import type { IdRange } from '../math/vectors.ts';
+import type { IndexChoice } from './keep-indexed.ts';
 
 /** A stored context that was near the query, with the way back to its document. */
 export interface Neighbor {
@@ -217,6 +218,11 @@ export interface BuildRequest {
   settings?: Partial<RetrievalSettings>;
   /** Without `settings`: whether to tune on the store's own documents; else the paper's hold. Default true. */
   selfTune?: boolean;
+  /**
+   * Whether the store gets an inverted file (`indexStore`) at the end. Default `auto`: from some 200,000 entries on. `none`
+   * leaves search exact.
+   */
+  index?: IndexChoice;
   /** Time between acknowledgements, in milliseconds: about what a crash can cost. Default 5,000; 0 acknowledges every batch. */
   commitMs?: number;
   /** Told once before work begins. */
@@ -224,6 +230,8 @@ export interface BuildRequest {
   onProgress?: (progress: Progress) => void;
   /** Told of every document skipped, with the reason. */
   onSkip?: (skip: { source: string; reason: string }) => void;
+  /** Told of what is not as one would expect, and does no harm. */
+  onWarning?: (message: string) => void;
   /** A stop is clean: what was acknowledged is kept, and the same build goes on from there. */
   signal?: AbortSignal;
 }
@@ -238,11 +246,24 @@ export interface BuildPlan {
   seconds: number;
 }
 
+/** An inverted file in short. */
+export interface BuiltIndex {
+  lists: number;
+  /** On disk. */
+  bytes: number;
+  /** As measured on the store's own keys: share of the true neighbors found, and mean |Δ log p| of the mixture in nats. */
+  recall: number;
+  error: number;
+  seconds: number;
+}
+
 export interface BuildResult {
   documents: number;
   entries: number;
   /** Until the entries were stored. */
   seconds: number;
+  /** The index built after that; undefined when search is exact. */
+  index?: BuiltIndex;
   /** Spent after that on tuning the settings; 0 when they were given. */
   tuningSeconds: number;
   settings: UsedSettings;
@@ -274,6 +295,8 @@ export interface AddResult {
   entriesPerSecond: number;
   /** Entries that were already there from an earlier, interrupted run. */
   resumedEntries: number;
+  /** The index built anew, since newer entries had become many beside it. */
+  index?: BuiltIndex;
   /** The whole store afterwards; bytes on disk. */
   stored: { documents: number; entries: number; bytes: number };
 }

@@ -1,10 +1,12 @@
 /** `knnlm add`: more documents into a store. */
 import type { Command } from 'commander';
+import type { IndexChoice } from '../../knnlm/keep-indexed.ts';
 import type { Device } from '../../model/device.ts';
 import { type AddRequest, addDocuments } from '../../open.ts';
 import { defineCommand } from '../command.ts';
 import {
   addDocumentOptions,
+  addIndexOption,
   addThreadOptions,
   type DocumentOptions,
   documentOptions,
@@ -18,6 +20,7 @@ export interface AddCommandOptions extends DocumentOptions {
   workers?: number;
   threads?: number;
   device?: Device;
+  index?: IndexChoice;
 }
 
 export const addCommand = () =>
@@ -52,6 +55,7 @@ export function configureAdd(command: Command): void {
       '--model <model>',
       "the store's model, where it lies now: folder, hub id or bundled name (default: as at build)",
     );
+  addIndexOption(command, 'when newer entries have become many beside the indexed ones');
   addThreadOptions(command);
 }
 
@@ -65,6 +69,7 @@ export const addRequest = (
   workers: options.workers,
   threads: options.threads,
   device: options.device,
+  index: options.index,
   ...documentOptions(options),
   onPlan: (plan) => showPlan(plan, store, screen),
   onProgress: screen.progress,

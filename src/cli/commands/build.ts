@@ -1,5 +1,6 @@
 /** `knnlm build`: documents in, a store out. */
 import { Option } from 'commander';
+import type { IndexChoice } from '../../knnlm/keep-indexed.ts';
 import type { BuildPlan } from '../../knnlm/types.ts';
 import type { Device } from '../../model/device.ts';
 import { KEY_NAMES, type KeyName, type ModelDtype } from '../../model/language-model.ts';
@@ -8,6 +9,7 @@ import { defineCommand } from '../command.ts';
 import { bytes } from '../numbers.ts';
 import {
   addDocumentOptions,
+  addIndexOption,
   addRetrievalOptions,
   addThreadOptions,
   type DocumentOptions,
@@ -32,6 +34,7 @@ interface BuildOptions extends RetrievalOptions, DocumentOptions {
   workers?: number;
   threads?: number;
   device?: Device;
+  index?: IndexChoice;
 }
 
 const DTYPES: readonly ModelDtype[] = ['fp32', 'fp16', 'q4', 'q4f16', 'bnb4', 'int8'];
@@ -99,6 +102,7 @@ export const buildCommand = () =>
         );
       addRetrievalOptions(command, 'kept in the store');
       command.optionsGroup('Machine:');
+      addIndexOption(command, 'from some 200,000 entries on');
       addThreadOptions(command);
     },
     async run([inputs], options, { screen, signal }) {
@@ -117,6 +121,7 @@ export const buildCommand = () =>
         workers: options.workers,
         threads: options.threads,
         device: options.device,
+        index: options.index,
         onPlan: (plan) => showPlan(plan, options.out, screen),
         onProgress: screen.progress,
         onDownload: screen.download,

@@ -1,22 +1,29 @@
 /** `knnlm compact`: takes the bytes of removed documents out of a store's files. Loads no model. */
-import { compactDatastore } from '../../datastore/compact-datastore.ts';
+import { compactStore } from '../../knnlm/compact-store.ts';
 import { defineCommand } from '../command.ts';
 import { compactionText } from '../views/changes.ts';
 
 export const compactCommand = () =>
-  defineCommand<object, [store: string]>({
+  defineCommand<{ reindex: boolean }, [store: string]>({
     name: 'compact',
     summary: 'take the bytes of removed documents out of the files',
     description:
       'Rewrites a store as one segment without what was removed or replaced: afterwards no file in it holds a byte of those ' +
-      'documents. An index is removed too, since it was made with their keys. Whoever has the store open goes on undisturbed; a crash at ' +
-      'any moment leaves the store as it was or as it should be.',
+      'documents. An index goes too, since it was made with their keys, and is built again of those that are left. Whoever ' +
+      'has the store open goes on undisturbed; a crash at any moment leaves the store as it was or as it should be.',
     examples: [['knnlm compact notes.knn', 'rewrite the store']],
-    onInterrupt: 'Stopping; the store stays as it was. Ctrl-C again ends at once.',
-    configure: (command) => void command.argument('<store>', 'folder of the store'),
-    async run([store], _options, { screen, signal }) {
+    onInterrupt:
+      'Stopping; the store is left as it was, or compacted and without an index. Ctrl-C again ends at once.',
+    configure: (command) =>
+      void command
+        .argument('<store>', 'folder of the store')
+        .option('--no-reindex', 'leave out building the index again: search is exact then'),
+    async run([store], { reindex }, { screen, signal }) {
       const started = performance.now();
-      const result = await compactDatastore(store, {
+      const result = await compactStore(store, {
+        reindex,
+        onIndexProgress: screen.progress,
+        onWarning: (message) => screen.warn(message),
         onProgress: ({ doneBytes, totalBytes }) =>
           screen.progress({
             phase: 'compacting',

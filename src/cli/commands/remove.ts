@@ -67,6 +67,8 @@ async function removeAndCheck(
     compact,
     onProgress: ({ doneBytes, totalBytes }) =>
       screen.progress({ phase: 'compacting', done: doneBytes, total: totalBytes, unit: 'bytes' }),
+    onIndexProgress: screen.progress,
+    onWarning: (message) => screen.warn(message),
   });
   if (file !== undefined) await replaceFile(file, `${JSON.stringify(receipt, null, 2)}\n`);
   screen.result(receipt, () => receiptText(removal, receipt, store, screen.colors));

@@ -4,6 +4,7 @@ import { bytes, count, counted, duration, settingsText } from '../numbers.ts';
 import type { Colors } from '../screen.ts';
 import { oneLine } from '../text.ts';
 import { facts } from './facts.ts';
+import { builtIndexText } from './index.ts';
 
 export function planText(plan: BuildPlan, colors: Colors): string {
   return facts(
@@ -39,6 +40,7 @@ export function buildSummary(result: BuildResult, store: string, colors: Colors)
       ['store', `${oneLine(store)}, ${bytes(result.bytes)}`],
       ['documents', `${count(result.documents)}${skipped}`],
       ['entries', `${count(result.entries)}${resumed}`],
+      ['index', result.index ? builtIndexText(result.index) : ''],
       ['settings', settingsText(result.settings)],
       ['time', `${duration(result.seconds)}, ${count(result.entriesPerSecond)} entries/s${tuned}`],
     ],

@@ -1,12 +1,13 @@
 /** What the commands print that change a store: add, update, remove, compact; and the list of documents. */
-import type { Compaction } from '../../datastore/compact-datastore.ts';
 import type { Removal } from '../../datastore/remove-documents.ts';
+import type { StoreCompaction } from '../../knnlm/compact-store.ts';
 import type { RemovalReceipt } from '../../knnlm/removal-receipt.ts';
 import type { AddResult, DocumentRecord } from '../../knnlm/types.ts';
 import { bytes, count, counted, duration } from '../numbers.ts';
 import type { Colors } from '../screen.ts';
 import { oneLine, pad, truncate } from '../text.ts';
 import { facts } from './facts.ts';
+import { builtIndexText } from './index.ts';
 
 const SHOWN = 20;
 const ID_COLUMNS = 48;
@@ -25,6 +26,7 @@ export function addSummary(result: AddResult, store: string, colors: Colors): st
         'store',
         `${oneLine(store)}: ${counted(stored.documents, 'document')}, ${count(stored.entries)} entries, ${bytes(stored.bytes)}`,
       ],
+      ['index', result.index ? `built again, ${builtIndexText(result.index)}` : ''],
       ['time', duration(result.seconds)],
     ],
     colors,
@@ -72,7 +74,7 @@ export function receiptText(
   return lines.join('\n');
 }
 
-export function compactionText(result: Compaction, seconds: number, colors: Colors): string {
+export function compactionText(result: StoreCompaction, seconds: number, colors: Colors): string {
   if (!result.rewritten) return 'There was nothing to take out.';
   return facts(
     [
@@ -82,11 +84,18 @@ export function compactionText(result: Compaction, seconds: number, colors: Colo
       ],
       ['left', `${counted(result.documents, 'document')}, ${count(result.entries)} entries`],
       ['segments', `${count(result.segments)} made into one`],
-      ['index', result.indexRemoved ? 'removed with the keys it was made of' : ''],
+      ['index', compactedIndex(result)],
       ['time', duration(seconds)],
     ],
     colors,
   );
+}
+
+function compactedIndex({ indexRemoved, index }: StoreCompaction): string {
+  if (!indexRemoved) return '';
+  return index
+    ? `built again, ${builtIndexText(index)}`
+    : 'removed with the keys it was made of; search is exact. To build one: knnlm index STORE';
 }
 
 export function documentsText(documents: readonly DocumentRecord[], colors: Colors): string {

@@ -1,5 +1,6 @@
 /** What `index` prints. */
 import type { IndexStoreResult } from '../../knnlm/index-store.ts';
+import type { BuiltIndex } from '../../knnlm/types.ts';
 import { bytes, count, duration, percent } from '../numbers.ts';
 import type { Colors } from '../screen.ts';
 import { facts } from './facts.ts';
@@ -17,3 +18,13 @@ export function indexSummary(result: IndexStoreResult, colors: Colors): string {
     colors,
   );
 }
+
+/** An index that another command built, in a line. */
+export const builtIndexText = ({
+  lists,
+  recall,
+  error,
+  bytes: size,
+  seconds,
+}: BuiltIndex): string =>
+  `${count(lists)} lists, ${bytes(size)}, ${percent(recall)} of neighbors found, log p off by ${error.toFixed(4)} nats, in ${duration(seconds)}`;

@@ -1,0 +1,40 @@
+/** What a build ends with when every entry is stored: the index that the store's size asks for, and settings of its own. */
+import type { SettingsRecord } from '../datastore/types.ts';
+import type { LanguageModel } from '../model/language-model.ts';
+import type { IndexStoreResult } from './index-store.ts';
+import { keepIndexed } from './keep-indexed.ts';
+import { ownSettings } from './own-settings.ts';
+import type { BuildRequest } from './types.ts';
+
+export interface Conclusion {
+  index?: IndexStoreResult;
+  settings?: SettingsRecord;
+  tuningSeconds: number;
+}
+
+/**
+ * The store's writer must be open: it holds the lock. Indexed first, so that settings are found with the distances that
+ * will be searched. Errors: `ABORTED`, those of `indexStore`.
+ */
+export async function concludeBuild(
+  store: string,
+  model: LanguageModel,
+  { index: choice, selfTunes, onProgress, onWarning, signal }: ConcludeRequest,
+): Promise<Conclusion> {
+  const index = await keepIndexed(store, {
+    index: choice,
+    onProgress,
+    onWarning,
+    signal,
+    locked: true,
+  });
+  const began = performance.now();
+  const settings = selfTunes ? await ownSettings(store, model, { onProgress, signal }) : undefined;
+  const tuningSeconds = selfTunes ? (performance.now() - began) / 1000 : 0;
+  return { index, settings, tuningSeconds };
+}
+
+export interface ConcludeRequest
+  extends Pick<BuildRequest, 'index' | 'onProgress' | 'onWarning' | 'signal'> {
+  selfTunes: boolean;
+}

@@ -1,0 +1,76 @@
+/**
+ * Which stores have an inverted file without being asked: large ones, and those whose newer entries, searched exactly
+ * beside it, have become many. A quarter more each time keeps the work of all indexing together in proportion to the store.
+ */
+import { Datastore } from '../datastore/datastore.ts';
+import { KnnLMError } from '../errors.ts';
+import { readHeader } from '../indexes/ivf/ivf-header.ts';
+import { LARGE_INDEX_ENTRIES } from '../indexes/open-index.ts';
+import { indexFolder } from './index-folder.ts';
+import {
+  type IndexStoreRequest,
+  type IndexStoreResult,
+  indexLocked,
+  indexStore,
+} from './index-store.ts';
+import type { BuiltIndex } from './types.ts';
+
+/** `auto`: as the store's size asks for. `ivf`: in any case. `none`: what is there stays, nothing is built. */
+export type IndexChoice = 'auto' | 'ivf' | 'none';
+
+export interface KeepIndexedRequest extends Omit<IndexStoreRequest, 'lists' | 'maxError'> {
+  /** Default `auto`. */
+  index?: IndexChoice;
+  /** Told why a store that should have an index goes without. Its search is exact then. */
+  onWarning?: (message: string) => void;
+  /** Whether the caller holds the store's lock. */
+  locked?: boolean;
+}
+
+/** New entries, beside so many indexed ones, from which on a whole new index is worth its time. */
+const LARGE_TAIL_SHARE = 0.25;
+const LARGE_TAIL = 50_000;
+
+/** Whether entries beside an index of `indexed` are too many to be searched exactly. */
+export const isLargeTail = (added: number, indexed: number): boolean =>
+  added > Math.max(LARGE_TAIL, indexed * LARGE_TAIL_SHARE);
+
+/**
+ * Builds the index that a store should have and has not. Too small a disk, or another writer, is a warning: all that is
+ * lost is speed.
+ * @returns undefined when there was nothing to do. Errors: those of `indexStore`, but for these two.
+ */
+export async function keepIndexed(
+  store: string,
+  { index = 'auto', onWarning, locked, ...request }: KeepIndexedRequest = {},
+): Promise<IndexStoreResult | undefined> {
+  if (index === 'none' || !(await isWanted(store, index))) return undefined;
+  try {
+    return await (locked ? indexLocked(store, request) : indexStore(store, request));
+  } catch (error) {
+    const code = error instanceof KnnLMError ? error.code : undefined;
+    if (code !== 'DISK_FULL' && code !== 'STORE_LOCKED') throw error;
+    onWarning?.(`search stays exact: ${(error as Error).message}`);
+    return undefined;
+  }
+}
+
+async function isWanted(store: string, index: IndexChoice): Promise<boolean> {
+  const datastore = await Datastore.open(store);
+  try {
+    const { entries } = datastore;
+    const header = await readHeader(indexFolder(store));
+    // One that was never tuned is left from a build that was killed.
+    if (header?.evidence) return isLargeTail(entries - header.entries, header.entries);
+    return entries > 0 && (index === 'ivf' || entries >= LARGE_INDEX_ENTRIES);
+  } finally {
+    await datastore.close();
+  }
+}
+
+/** The figures that a build or an add tells of its index. */
+export const builtIndex = (result: IndexStoreResult | undefined): BuiltIndex | undefined => {
+  if (!result) return undefined;
+  const { lists, bytes, recall, error, seconds } = result;
+  return { lists, bytes, recall, error, seconds };
+};
