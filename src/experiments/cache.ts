@@ -33,7 +33,7 @@ export const cache: Experiment = {
       lm: store.logLm[half],
       gains: [store.gains[half], own.gains[half]],
     });
-    const weights = mixtureWeights(parts('tuning'));
+    const weights = await mixtureWeights(parts('tuning'));
     const both = threeWayScore(parts('reporting'), weights, store.lm);
     const rows = [
       resultRow('model alone', store.lm),

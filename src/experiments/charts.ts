@@ -107,7 +107,7 @@ function linePlot(Plot: Plot, chart: LineChart): import('@observablehq/plot').Pl
     // Ticks at the points: the default ones of a logarithmic axis leave most of them unnamed.
     const ticks = series[0]!.points.map((p) => p.x);
     const axis = { label: x.label, labelAnchor: 'center', labelOffset: 34 } as const;
-    marks.push(Plot.axisX(ticks, { ...axis, tickFormat: short }));
+    marks.push(Plot.axisX(ticks, { ...axis, text: (tick: number) => short(tick) }));
   }
   if (reference) {
     marks.push(

@@ -47,21 +47,26 @@ export async function readCorpus(
     stored,
     tuning: heldOut.filter((_, i) => i % 2 === 0),
     reporting: heldOut.filter((_, i) => i % 2 === 1),
-    hash: digest([stored, heldOut].flat().map(({ id, text }) => `${id}\0${text}`)),
+    hash: digest([stored, heldOut].flatMap((part) => part.map(({ id, hash }) => `${id}\0${hash}`))),
   };
 }
 
-async function readAll(inputs: readonly string[], signal?: AbortSignal): Promise<SourceDocument[]> {
-  const documents: { order: string; document: SourceDocument }[] = [];
+/** A document with the sha256 of its text. */
+interface HashedDocument extends SourceDocument {
+  hash: string;
+}
+
+async function readAll(inputs: readonly string[], signal?: AbortSignal): Promise<HashedDocument[]> {
+  const documents: { order: string; document: HashedDocument }[] = [];
   for await (const { id, text, source, hash } of readDocuments(inputs, { signal })) {
-    documents.push({ order: digest([id, hash]), document: { id, text, source } });
+    documents.push({ order: digest([id, hash]), document: { id, text, source, hash } });
   }
   documents.sort((a, b) => (a.order < b.order ? -1 : 1));
   return documents.map(({ document }) => document);
 }
 
-function upTo(bytes: number, documents: readonly SourceDocument[]): SourceDocument[] {
-  const taken: SourceDocument[] = [];
+function upTo(bytes: number, documents: readonly HashedDocument[]): HashedDocument[] {
+  const taken: HashedDocument[] = [];
   let held = 0;
   for (const document of documents) {
     if (taken.length > 0 && held + document.text.length > bytes) continue;

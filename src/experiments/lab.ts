@@ -193,13 +193,14 @@ function storeName({
 async function writeDocuments(path: string, documents: readonly SourceDocument[]): Promise<void> {
   try {
     await mkdir(join(path, '..'), { recursive: true });
-    await writeFile(
-      path,
-      documents.map(({ id, text }) => `${JSON.stringify({ id, text })}\n`),
-    );
+    await writeFile(path, jsonLines(documents));
   } catch (error) {
     throw ioError('write', path, error);
   }
+}
+
+function* jsonLines(documents: readonly SourceDocument[]): Generator<string> {
+  for (const { id, text } of documents) yield `${JSON.stringify({ id, text })}\n`;
 }
 
 /** A failed attempt is forgotten: the next caller tries again. */

@@ -2,6 +2,7 @@
  * Weights of several memories beside a model, by expectation maximization: with r_j = p_j / p_LM the likelihood gained is
  * Σ log(1 + Σ_j λ_j (r_j - 1)), concave in the weights.
  */
+import { Breather } from '../math/breather.ts';
 import { type Score, total } from './score.ts';
 
 const MOST_STEPS = 200;
@@ -15,7 +16,8 @@ export interface Parts {
 }
 
 /** @returns one λ per memory; what they leave of 1 is the model's */
-export function mixtureWeights({ lm, gains }: Parts): number[] {
+export async function mixtureWeights({ lm, gains }: Parts): Promise<number[]> {
+  const breather = new Breather();
   let weights = gains.map(() => 0.5 / gains.length);
   for (let step = 0; step < MOST_STEPS; step++) {
     const shares = new Float64Array(gains.length);
@@ -30,6 +32,7 @@ export function mixtureWeights({ lm, gains }: Parts): number[] {
     const moved = Math.max(...next.map((weight, j) => Math.abs(weight - weights[j]!)));
     weights = next;
     if (moved < TOLERANCE) break;
+    await breather.pause();
   }
   return weights;
 }

@@ -122,6 +122,7 @@ table{border-collapse:collapse;width:100%;font-size:.92rem}
 th{text-align:left;font-weight:600;color:var(--quiet);font-size:.82rem}
 td,th{padding:.35rem .75rem .35rem 0;border-bottom:1px solid var(--line);vertical-align:top}
 .number{font-variant-numeric:tabular-nums}
+.pair .number{white-space:nowrap}
 .pair{display:grid;grid-template-columns:minmax(0,1.7fr) minmax(0,1fr);gap:2rem;margin:1rem 0}
 .claim{background:var(--soft);border:1px solid var(--line);border-radius:8px;padding:.7rem .9rem;margin:.6rem 0;font-size:.95rem}
 .badge{display:inline-block;border-radius:999px;padding:.05rem .6rem;font-size:.8rem;font-weight:600;white-space:nowrap}

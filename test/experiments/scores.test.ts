@@ -86,20 +86,20 @@ it('a comparison in pairs is surer than the two intervals: noise of the text can
 });
 
 describe('weights of several memories', () => {
-  it('equal the best λ when there is one', () => {
+  it('equal the best λ when there is one', async () => {
     const random = new Random(3);
     const gains = Float32Array.from({ length: 400 }, () => 4 * random.uniform() - 1);
-    const [weight] = mixtureWeights({ lm: new Float32Array(400), gains: [gains] });
+    const [weight] = await mixtureWeights({ lm: new Float32Array(400), gains: [gains] });
     expect(weight).toBeCloseTo(bestLambda(gains), 2);
   });
 
-  it('are no worse than any other weights', () => {
+  it('are no worse than any other weights', async () => {
     const random = new Random(4);
     const make = () => Float32Array.from({ length: 300 }, () => 5 * random.uniform() ** 2 - 1);
     const parts = { lm: new Float32Array(300).fill(-2), gains: [make(), make()] };
     const units = Int32Array.from({ length: 300 }, (_, row) => Math.floor(row / 10));
     const windows = scoreTargets(units, () => -2);
-    const best = threeWayScore(parts, mixtureWeights(parts), windows).perplexity;
+    const best = threeWayScore(parts, await mixtureWeights(parts), windows).perplexity;
     fc.assert(
       fc.property(
         fc.double({ min: 0, max: 1, noNaN: true }),
