@@ -5,7 +5,8 @@
  *
  * Adds, updates, removals, indexing and compactions run in processes of their own, which SIGKILL themselves just before their n-th
  * change of the disk, in whatever thread, for every n (with EVERY 5: every fifth); and as often again at random times. The store has an
- * inverted file that was made before one of its documents was removed. After each kill the store is opened by this process, which has been told what was acknowledged: documents that must be there must be there with every entry, those
+ * inverted file that was made before one of its documents was removed. After each kill the store is opened by this process, which has
+ * been told what was acknowledged: documents that must be there must be there with every entry, those
  * that were removed must not, the one under way may be in its old state or its new one, `verify` must find nothing.
  * Then the change is made again to its end, over the dead owner's lock, and the store must be what it would have been;
  * after a compaction byte for byte what a fresh build gives, without a trace of the removed documents in any file, and an index made
