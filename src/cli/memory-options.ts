@@ -10,6 +10,7 @@ import {
   collect,
   type MachineOptions,
   machineOptions,
+  metadataField,
   type RetrievalOptions,
   retrievalSettings,
   share,
@@ -26,6 +27,8 @@ export interface MemoryOptions extends StoreOptions, RetrievalOptions {
   storeLambda?: Record<string, number>;
   /** False for --no-gate. */
   gate?: boolean;
+  only?: string[];
+  metadata?: Record<string, string>;
 }
 
 /** `--exclude`, `--store`; call it where the options of retrieval belong. */
@@ -47,6 +50,17 @@ export function addMemoryOptions(command: Command): Command {
     'with several stores, a lambda for each in place of one, by the names of their folders (repeatable)',
     storeLambda,
   );
+  command
+    .option(
+      '--only <pattern>',
+      'retrieve from documents whose id matches, such as "letters/**" (repeatable)',
+      collect,
+    )
+    .option(
+      '--metadata <key=value>',
+      'retrieve from documents with this value in their metadata (repeatable: all must fit)',
+      metadataField,
+    );
   return addMachineOptions(command);
 }
 
@@ -63,6 +77,9 @@ export function memoryRequest(options: MemoryOptions): RetrievalRequest {
     ...retrievalSettings(options),
     ...(options.gate === false && { gate: false }),
     ...(options.storeLambda && { lambdas: options.storeLambda }),
+    ...((options.only || options.metadata) && {
+      documents: { globs: options.only, metadata: options.metadata },
+    }),
   };
 }
 

@@ -21,8 +21,8 @@ import { mergeRanges } from './retriever.ts';
 import type { Progress } from './types.ts';
 
 /** Queries that the error is measured on. */
-const QUERIES = 512;
-const MAX_ERROR = 0.01;
+const QUERIES = 1024;
+const MAX_ERROR = 0.005;
 /** A document with more than this share of all entries is not left out whole: there would be nothing left to find. */
 const LARGE_DOCUMENT = 0.1;
 /**
@@ -36,7 +36,8 @@ export interface IndexStoreRequest {
   lists?: number;
   /**
    * Mean change of the mixture's log-probability that approximate search may cause, in nats. Lower reads more lists.
-   * Default 0.01, which moves perplexity by less: frequencies stand in for the model, and errors of both signs cancel.
+   * Default 0.005, which moves perplexity by a third of that or less: frequencies stand in for the model, and errors of both
+   * signs cancel (docs/results/inverted-file.md).
    */
   maxError?: number;
   /** Bytes of memory to use. Default 1 GiB. */

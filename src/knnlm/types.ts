@@ -1,5 +1,6 @@
 /** What the method gives and takes. Shapes: T tokens, k neighbors, V vocabulary. Probabilities stay in log space. */
 
+import type { DocumentSelection } from '../datastore/select-documents.ts';
 import type { DocumentRecord, GateParameters, RetrievalSettings } from '../datastore/types.ts';
 import type { IdRange } from '../math/vectors.ts';
 import type { IndexChoice } from './keep-indexed.ts';
@@ -58,6 +59,8 @@ export interface RetrievalRequest extends Partial<RetrievalSettings> {
    * each. Together 1 at most. Default: one λ, or the gate, over the k nearest of all.
    */
   lambdas?: Readonly<Record<string, number>>;
+  /** Retrieve from these documents alone. Default: from all. */
+  documents?: DocumentSelection;
 }
 
 /** The λ of one datastore among several. */

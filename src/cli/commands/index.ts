@@ -22,7 +22,7 @@ export const indexCommand = () =>
       'from some 200,000 entries on; what is added later is searched exactly until the command is run again.',
     examples: [
       ['knnlm index notes.knn', 'with the default error'],
-      ['knnlm index notes.knn --max-error 0.005', 'nearer to exact search, and slower'],
+      ['knnlm index notes.knn --max-error 0.002', 'nearer to exact search, and slower'],
     ],
     configure(command) {
       command
@@ -30,7 +30,7 @@ export const indexCommand = () =>
         .addOption(
           new Option(
             '--max-error <nats>',
-            'mean change of the log-probability of a token that is allowed (default: 0.01)',
+            'mean change of the log-probability of a token that is allowed (default: 0.005)',
           ).argParser(number({ min: 0 })),
         )
         .addOption(

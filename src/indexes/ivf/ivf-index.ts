@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { KnnLMError } from '../../errors.ts';
 import { Breather } from '../../math/breather.ts';
 import type { KeySource } from '../../math/vectors.ts';
-import { type FlatRanges, flattenRanges } from '../id-ranges.ts';
+import { countIds, type FlatRanges, flattenRanges } from '../id-ranges.ts';
 import { checkSearch } from '../search-chunks.ts';
 import type { Neighbors, SearchOptions, VectorIndex } from '../vector-index.ts';
 import { WorkerPool } from '../worker-pool.ts';
@@ -110,7 +110,7 @@ export class IvfIndex implements VectorIndex {
 
   async search(queries: Float32Array, options: IvfSearchOptions): Promise<Neighbors> {
     const q = checkSearch(this, queries, options);
-    const settings = checkSettings({
+    const asked = checkSettings({
       probes: options.probes ?? this.settings.probes,
       rerank: options.rerank ?? this.settings.rerank,
       spreadWeight: options.spreadWeight ?? this.settings.spreadWeight,
@@ -129,6 +129,7 @@ export class IvfIndex implements VectorIndex {
     };
     const cancel = new Int32Array(new SharedArrayBuffer(4));
     const exclude = flattenRanges(options.exclude ?? [], this.size, true);
+    const settings = { ...asked, probes: this.#probesFor(asked.probes, exclude) };
     const own = options.excludePerQuery?.map((ranges) => flattenRanges(ranges, this.size));
     const size = this.#tileSize(k, settings);
     const stop = () => Atomics.store(cancel, 0, 1);
@@ -163,6 +164,12 @@ export class IvfIndex implements VectorIndex {
 
   async close(): Promise<void> {
     await Promise.all(this.#pools.map((pool) => pool.close()));
+  }
+
+  /** The fewer entries may be found, the more lists are read: all of them in the end, so that none is missed for being alone. */
+  #probesFor(probes: number, exclude: FlatRanges): number {
+    const left = Math.max(1, this.size - countIds(exclude));
+    return Math.min(this.header.lists, Math.round((probes * this.size) / left));
   }
 
   #depth(k: number, { rerank }: IvfSettings): number {
