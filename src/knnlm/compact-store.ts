@@ -4,6 +4,7 @@ import {
   type CompactOptions,
   compactDatastore,
 } from '../datastore/compact-datastore.ts';
+import { describeIndex } from './index-folder.ts';
 import type { IndexStoreResult } from './index-store.ts';
 import { type KeepIndexedRequest, keepIndexed } from './keep-indexed.ts';
 
@@ -29,11 +30,13 @@ export async function compactStore(
   path: string,
   { reindex = true, onIndexProgress, onWarning, ...options }: CompactStoreOptions = {},
 ): Promise<StoreCompaction> {
+  const before = await describeIndex(path).catch(() => undefined);
   const compaction = await compactDatastore(path, options);
   if (!compaction.indexRemoved || !reindex || compaction.entries === 0) return compaction;
   const { signal } = options;
   const index = await keepIndexed(path, {
     index: 'ivf',
+    codes: before?.codes,
     onProgress: onIndexProgress,
     onWarning,
     signal,

@@ -71,6 +71,6 @@ async function isWanted(store: string, index: IndexChoice): Promise<boolean> {
 /** The figures that a build or an add tells of its index. */
 export const builtIndex = (result: IndexStoreResult | undefined): BuiltIndex | undefined => {
   if (!result) return undefined;
-  const { lists, bytes, recall, error, seconds } = result;
-  return { lists, bytes, recall, error, seconds };
+  const { lists, codes, bytes, recall, error, seconds } = result;
+  return { lists, codes, bytes, recall, error, seconds };
 };

@@ -252,6 +252,8 @@ export interface BuildPlan {
 /** An inverted file in short. */
 export interface BuiltIndex {
   lists: number;
+  /** How keys are coded, such as `sq8` or `pq32`. */
+  codes: string;
   /** On disk. */
   bytes: number;
   /** As measured on the store's own keys: share of the true neighbors found, and mean |Δ log p| of the mixture in nats. */

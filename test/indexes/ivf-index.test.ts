@@ -252,12 +252,12 @@ describe('a damaged inverted file', () => {
     const later = (folder: string) => {
       const path = join(folder, 'ivf.json');
       const { header } = JSON.parse(readFileSync(path, 'utf8'));
-      header.version = 2;
+      header.version = 3;
       writeFileSync(path, JSON.stringify({ crc32: crc32(JSON.stringify(header)), header }));
     };
     await expect(damaged(later)).rejects.toMatchObject({
       code: 'STORE_VERSION',
-      message: expect.stringContaining('version 2'),
+      message: expect.stringContaining('version 3'),
     });
   });
 });

@@ -6,6 +6,7 @@ import { byteSize, number, positiveInteger } from '../options.ts';
 import { indexSummary } from '../views/index.ts';
 
 interface IndexOptions {
+  codes?: string;
   maxError?: number;
   lists?: number;
   memory?: number;
@@ -23,6 +24,10 @@ export const indexCommand = () =>
     examples: [
       ['knnlm index notes.knn', 'with the default error'],
       ['knnlm index notes.knn --max-error 0.002', 'nearer to exact search, and slower'],
+      [
+        'knnlm index notes.knn --codes pq32',
+        'an eighth of the size, keys read for exact distances',
+      ],
     ],
     configure(command) {
       command
@@ -32,6 +37,10 @@ export const indexCommand = () =>
             '--max-error <nats>',
             'mean change of the log-probability of a token that is allowed (default: 0.005)',
           ).argParser(number({ min: 0 })),
+        )
+        .option(
+          '--codes <name>',
+          'how keys are coded: sq8 (8 bits per dimension), or product codes such as pq32 (32 bytes), pq64, pq64x4 (64 times 4 bits) (default: as before, else sq8)',
         )
         .addOption(
           new Option('--lists <n>', 'lists (default: about 4 √entries)').argParser(positiveInteger),

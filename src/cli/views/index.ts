@@ -11,6 +11,7 @@ export function indexSummary(result: IndexStoreResult, colors: Colors): string {
     [
       ['entries', count(result.entries)],
       ['lists', `${count(result.lists)}, ${count(settings.probes)} read per search`],
+      ['codes', result.codes],
       ['found', `${percent(recall)} of the true neighbors; log p off by ${error.toFixed(4)} nats`],
       ['size', bytes(result.bytes)],
       ['time', duration(result.seconds)],
@@ -22,9 +23,10 @@ export function indexSummary(result: IndexStoreResult, colors: Colors): string {
 /** An index that another command built, in a line. */
 export const builtIndexText = ({
   lists,
+  codes,
   recall,
   error,
   bytes: size,
   seconds,
 }: BuiltIndex): string =>
-  `${count(lists)} lists, ${bytes(size)}, ${percent(recall)} of neighbors found, log p off by ${error.toFixed(4)} nats, in ${duration(seconds)}`;
+  `${count(lists)} lists of ${codes}, ${bytes(size)}, ${percent(recall)} of neighbors found, log p off by ${error.toFixed(4)} nats, in ${duration(seconds)}`;

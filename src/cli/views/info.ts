@@ -42,13 +42,14 @@ function indexText({
   kind,
   indexed,
   lists,
+  codes,
   probes,
   recall,
   error,
   bytes: size,
 }: StoreInfo['index']) {
   if (lists === undefined || probes === undefined) return oneLine(kind);
-  const words = [`${oneLine(kind)} of ${count(indexed ?? 0)} entries`];
+  const words = [`${oneLine(kind)} of ${count(indexed ?? 0)} entries in ${oneLine(codes ?? '')}`];
   words.push(`${count(probes)} of ${count(lists)} lists read per search`);
   if (recall !== undefined) words.push(`${percent(recall)} of neighbors found`);
   if (error !== undefined) words.push(`log p off by ${error.toFixed(4)} nats`);

@@ -65,10 +65,17 @@ export class IvfIndex implements VectorIndex {
   readonly header: IvfHeader;
   /** Used where a search names no others. */
   settings: IvfSettings;
+  /** Whether there are keys to compare exactly. */
+  readonly hasKeys: boolean;
   /** One worker each. */
   readonly #pools: readonly WorkerPool[];
 
-  private constructor(header: IvfHeader, pools: readonly WorkerPool[], memoryBytes: number) {
+  private constructor(
+    { header, sources }: { header: IvfHeader; sources: readonly KeySource[] },
+    pools: readonly WorkerPool[],
+    memoryBytes: number,
+  ) {
+    this.hasKeys = sources.length > 0;
     this.size = header.entries;
     this.dim = header.dim;
     this.header = header;
@@ -101,7 +108,7 @@ export class IvfIndex implements VectorIndex {
     try {
       const ready = await Promise.all(pools.map((p) => p.run<ReadyResult>({ kind: 'ready' })));
       const bytes = ready.reduce((sum, worker) => sum + worker.memoryBytes, 0);
-      return new IvfIndex(header, pools, bytes);
+      return new IvfIndex({ header, sources }, pools, bytes);
     } catch (error) {
       await Promise.all(pools.map((pool) => pool.close()));
       throw error;
