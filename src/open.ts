@@ -14,7 +14,9 @@ import { checkDisk, planBuild } from './knnlm/estimate.ts';
 import { usedSettings } from './knnlm/gate.ts';
 import { checkSettings, DEFAULT_SETTINGS } from './knnlm/interpolate.ts';
 import { builtIndex, keepIndexed } from './knnlm/keep-indexed.ts';
-import { loadStoreModel, type OpenOptions, openKnnLM } from './knnlm/open-knnlm.ts';
+import { keepTuned } from './knnlm/keep-tuned.ts';
+import { loadStoreModel } from './knnlm/load-store-model.ts';
+import { type OpenOptions, openKnnLM } from './knnlm/open-knnlm.ts';
 import { headerFor } from './knnlm/store-header.ts';
 import { describeStore, type StoreInfo } from './knnlm/store-info.ts';
 import type { AddOptions, AddResult, BuildRequest, BuildResult } from './knnlm/types.ts';
@@ -169,7 +171,8 @@ export async function addDocuments(
       inputBytes: estimate.fileBytes,
     });
     const index = builtIndex(await keepIndexed(store, request));
-    return index ? { ...added, index } : added;
+    const settings = await keepTuned(store, model, request);
+    return { ...added, ...(index && { index }), ...(settings && { settings }) };
   } finally {
     await model.close();
   }

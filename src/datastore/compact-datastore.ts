@@ -11,7 +11,14 @@ import { join } from 'node:path';
 import { KnnLMError } from '../errors.ts';
 import { DocumentTable } from './document-table.ts';
 import { freeDiskBytes, linkFile, makeFolder, pathKind, removeTree, syncFolder } from './files.ts';
-import { headerOf, liveEntriesOf, type Manifest, readManifest, writeManifest } from './manifest.ts';
+import {
+  headerOf,
+  liveEntriesOf,
+  type Manifest,
+  readManifest,
+  withoutTraces,
+  writeManifest,
+} from './manifest.ts';
 import {
   keyBytes,
   type SegmentPart,
@@ -123,7 +130,9 @@ async function rewrite(path: string, source: Source, options: CompactOptions): P
     const { documentBytes } = writer;
     await writer.close();
     const segment = { name, entries, documents: live.length, documentBytes };
-    const compacted: Manifest = { ...empty, segments: [segment] };
+    const settings =
+      live.length < source.table.length ? withoutTraces(manifest.settings) : manifest.settings;
+    const compacted: Manifest = { ...empty, segments: [segment], settings };
     await lock.check();
     // An index holds codes of removed keys, and centroids that they have moved. It goes first: none that no longer fits
     // is ever beside the new manifest.

@@ -113,6 +113,17 @@ export const entriesOf = (manifest: Manifest): number =>
 export const liveEntriesOf = (manifest: Manifest): number =>
   manifest.deleted.reduce((left, [start, end]) => left - (end - start), entriesOf(manifest));
 
+/**
+ * Settings of a store from which something was taken out for good. What it had found on its own documents had been learned
+ * from that too; so had a gate, and the evidence of tuning. What a user chose stays: k, λ and T.
+ */
+export function withoutTraces(settings: SettingsRecord | null): SettingsRecord | null {
+  if (settings?.source === 'self-tuned') return null;
+  if (settings?.source !== 'tuned') return settings;
+  const { k, lambda, temperature, source } = settings;
+  return { k, lambda, temperature, source };
+}
+
 /** Deleted ranges with one more, which must not overlap them. */
 export function addRange(ranges: readonly IdRange[], range: IdRange): IdRange[] {
   const at = ranges.findIndex(([start]) => start >= range[1]);

@@ -30,6 +30,8 @@ export interface RemovalReceipt {
   documents: { id: string; source: string; hash: string; entries: number; range: IdRange }[];
   entries: number;
   remaining: number;
+  /** What a compaction made of settings that the removed documents had a part in; missing when they had none. */
+  settings?: StoreCompaction['settings'];
   checks: {
     /** Removed ids that a new reader finds in the document table. Must be 0. */
     idsFound: number;
@@ -88,6 +90,7 @@ export async function removeWithReceipt(
   if (!compact) return { removal, receipt };
   const rows = await ownRows(path, ranges);
   const compaction = await compactStore(path, options);
+  if (compaction.settings) receipt.settings = compaction.settings;
   const hashes = removal.documents.map(({ hash }) => hash);
   receipt.checks.files = await searchFiles(path, rows, hashes);
   return { removal, receipt, compaction };

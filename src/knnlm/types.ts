@@ -287,6 +287,8 @@ export interface AddOptions
    * texts under different ids are then each stored. Default false: that is an error, and equal texts are stored once.
    */
   replace?: boolean;
+  /** Whether settings that the store found for itself are found again once it has outgrown them. Default true. */
+  selfTune?: boolean;
 }
 
 export interface AddResult {
@@ -302,6 +304,8 @@ export interface AddResult {
   resumedEntries: number;
   /** The index built anew, since newer entries had become many beside it. */
   index?: BuiltIndex;
+  /** Found again on the store's own documents, which had outgrown the old ones. */
+  settings?: UsedSettings;
   /** The whole store afterwards; bytes on disk. */
   stored: { documents: number; entries: number; bytes: number };
 }
