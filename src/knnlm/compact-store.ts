@@ -4,8 +4,14 @@ import {
   type CompactOptions,
   compactDatastore,
 } from '../datastore/compact-datastore.ts';
-import type { IndexStoreResult } from './index-store.ts';
-import { type KeepIndexedRequest, keepIndexed } from './keep-indexed.ts';
+import {
+  type MilvusHeader,
+  readMilvusHeader,
+  writeMilvusHeader,
+} from '../indexes/milvus/milvus-header.ts';
+import { indexFolder } from './index-folder.ts';
+import { type KeepIndexedRequest, type KeptIndex, keepIndexed } from './keep-indexed.ts';
+import { leaveMilvus } from './milvus-store.ts';
 
 export interface CompactStoreOptions extends CompactOptions {
   /** Whether an index that was removed is built again. Default true. */
@@ -17,7 +23,7 @@ export interface CompactStoreOptions extends CompactOptions {
 
 export interface StoreCompaction extends Compaction {
   /** The index that took the place of the one removed. */
-  index?: IndexStoreResult;
+  index?: KeptIndex;
 }
 
 /**
@@ -29,14 +35,27 @@ export async function compactStore(
   path: string,
   { reindex = true, onIndexProgress, onWarning, ...options }: CompactStoreOptions = {},
 ): Promise<StoreCompaction> {
+  const remote = await readMilvusHeader(indexFolder(path));
   const compaction = await compactDatastore(path, options);
-  if (!compaction.indexRemoved || !reindex || compaction.entries === 0) return compaction;
+  if (!compaction.indexRemoved) return compaction;
+  if (remote) await keepAddress(path, remote);
+  if (!reindex || compaction.entries === 0) {
+    if (remote) await leaveMilvus(path, onWarning);
+    return compaction;
+  }
   const { signal } = options;
   const index = await keepIndexed(path, {
-    index: 'ivf',
+    // On Milvus the renumbered entries go to a partition of their own, and the former one is dropped.
+    index: remote ? 'auto' : 'ivf',
     onProgress: onIndexProgress,
     onWarning,
     signal,
   });
   return { ...compaction, index };
+}
+
+/** Compaction took the index away, with it the note of where the entries are: nothing of them is searched there now. */
+async function keepAddress(path: string, header: MilvusHeader): Promise<void> {
+  const nothing = { entries: 0, sent: 0, removed: [], samples: [], sources: [] };
+  await writeMilvusHeader(indexFolder(path), { ...header, ...nothing, isStale: true });
 }

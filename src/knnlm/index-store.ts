@@ -11,26 +11,13 @@ import { buildIvf } from '../indexes/ivf/build-ivf.ts';
 import type { IvfSettings } from '../indexes/ivf/ivf-header.ts';
 import { IvfIndex } from '../indexes/ivf/ivf-index.ts';
 import { type Trial, tuneIvf } from '../indexes/ivf/tune-ivf.ts';
-import { readKeys } from '../indexes/read-keys.ts';
-import type { Neighbors } from '../indexes/vector-index.ts';
-import type { IdRange } from '../math/vectors.ts';
 import { indexFolder } from './index-folder.ts';
-import { DEFAULT_SETTINGS } from './interpolate.ts';
-import { retrievalError, valueLogFrequencies } from './retrieval-error.ts';
-import { mergeRanges } from './retriever.ts';
+import { MAX_ERROR, measureIndex } from './measure-index.ts';
+import { leaveMilvus } from './milvus-store.ts';
 import type { Progress } from './types.ts';
 
 /** Queries that the error is measured on. */
 const QUERIES = 512;
-const MAX_ERROR = 0.01;
-/** A document with more than this share of all entries is not left out whole: there would be nothing left to find. */
-const LARGE_DOCUMENT = 0.1;
-/**
- * Settings beside the store's own: what tuned stores end with (docs/results), a temperature of a seventh of the spread from
- * the first distance to the last. A store may be tuned after it was indexed.
- */
-const TUNED = { lambda: 0.7, spreads: 1 / 7 };
-
 export interface IndexStoreRequest {
   /** k-means lists. Default: about 4 √entries, a power of two. */
   lists?: number;
@@ -44,10 +31,12 @@ export interface IndexStoreRequest {
   /** Worker threads. Default: the processor's cores, at most 8. */
   threads?: number;
   onProgress?: (progress: Progress) => void;
+  onWarning?: (message: string) => void;
   signal?: AbortSignal;
 }
 
 export interface IndexStoreResult {
+  kind: 'ivf';
   entries: number;
   lists: number;
   /** On disk, the index alone. */
@@ -82,7 +71,8 @@ export async function indexLocked(
   request: IndexStoreRequest,
 ): Promise<IndexStoreResult> {
   const started = performance.now();
-  const { maxError = MAX_ERROR, threads, memoryBytes, lists, signal, onProgress } = request;
+  const { maxError = MAX_ERROR, threads, memoryBytes, lists, signal } = request;
+  const { onProgress, onWarning } = request;
   if (!(maxError > 0)) {
     throw new KnnLMError(
       'INVALID_ARGUMENT',
@@ -114,7 +104,10 @@ export async function indexLocked(
     const index = await IvfIndex.open({ folder, sources, memoryBytes, threads, header });
     try {
       const tuned = await tune(index, datastore, { folder, maxError, onProgress, signal });
+      // Only now: until here its entries were searched where they were.
+      await leaveMilvus(store, onWarning);
       return {
+        kind: 'ivf',
         entries: header.entries,
         lists: header.lists,
         bytes: header.file.bytes,
@@ -159,30 +152,15 @@ async function tune(
   datastore: Datastore,
   { folder, maxError, onProgress, signal }: TuneRequest,
 ): Promise<Pick<IndexStoreResult, 'settings' | 'recall' | 'error' | 'reached' | 'trials'>> {
-  const held = holdOut(datastore);
-  const entries = Int32Array.from(held, ({ entry }) => entry);
-  const targets = await datastore.values(entries);
-  const frequencies = await valueLogFrequencies(datastore);
-  const lmLogProbs = Float64Array.from(targets, (target) => frequencies[target]!);
-  const own = datastore.settings ?? DEFAULT_SETTINGS;
-  const k = Math.min(own.k, datastore.entries);
+  const measure = await measureIndex(datastore, QUERIES);
+  const count = measure.excludePerQuery.length;
   let searched = 0;
   const tuned = await tuneIvf(index, {
     folder,
-    queries: await readKeys(datastore.keySources(), datastore.keyDim, entries),
-    exclude: datastore.excludedRanges(),
-    excludePerQuery: held.map(({ exclude }) => [exclude]),
-    k,
+    ...measure,
     maxError,
-    judge: (found, truth) =>
-      retrievalError(found, truth, {
-        datastore,
-        targets,
-        lmLogProbs,
-        settings: [own, { lambda: TUNED.lambda, temperature: typicalTemperature(truth) }],
-      }),
     onTrial: () => {
-      searched += held.length;
+      searched += count;
       onProgress?.({ phase: 'tuning', done: searched, unit: 'entries' });
     },
     signal,
@@ -191,39 +169,4 @@ async function tune(
   const chosen = tuned.trials.at(-1)!;
   const { recall, error } = chosen;
   return { settings, recall, error, reached: tuned.reached, trials: tuned.trials };
-}
-
-interface HeldOut {
-  entry: number;
-  /** What it must not find. */
-  exclude: IdRange;
-}
-
-/** Entries spread evenly over the documents that are not deleted, each with its document (or, of a very long one, its window). */
-function holdOut(datastore: Datastore): HeldOut[] {
-  const { entries, documents, header } = datastore;
-  const deleted = mergeRanges(datastore.excludedRanges());
-  const left = entries - deleted.reduce((sum, [start, end]) => sum + end - start, 0);
-  const count = Math.min(QUERIES, left);
-  return Array.from({ length: count }, (_, i) => {
-    let entry = Math.floor(((i + 0.5) * left) / count);
-    for (const [start, end] of deleted) if (entry >= start) entry += end - start;
-    const { start, length } = documents.locate(entry).document;
-    const exclude: IdRange =
-      length <= LARGE_DOCUMENT * left
-        ? [start, start + length]
-        : [Math.max(start, entry - header.window), Math.min(start + length, entry + header.window)];
-    return { entry, exclude };
-  });
-}
-
-/** A share of the median spread of the distances; 1 when there is none. */
-function typicalTemperature({ k, distances }: Neighbors): number {
-  const spreads: number[] = [];
-  for (let row = 0; row < distances.length; row += k) {
-    const last = distances.subarray(row, row + k).findLast(Number.isFinite);
-    if (last !== undefined) spreads.push(last - distances[row]!);
-  }
-  spreads.sort((a, b) => a - b);
-  return (spreads[spreads.length >> 1] ?? 0) * TUNED.spreads || 1;
 }

@@ -12,6 +12,7 @@ import { type CompactStoreOptions, compactStore, type StoreCompaction } from './
 import { evaluate } from './evaluate.ts';
 import { usedSettings } from './gate.ts';
 import { generate, predict } from './generate.ts';
+import { removeFromMilvus } from './milvus-store.ts';
 import type { OpenStore, OpenStores } from './open-stores.ts';
 import { SequenceReader } from './reader.ts';
 import { excludedEntries, pickedStores, resolveSettings } from './resolve-settings.ts';
@@ -105,8 +106,10 @@ export class KnnLM {
 
   /** Removes documents; the next request retrieves nothing of them. Errors: as `removeDocuments`. */
   async remove(selection: DocumentSelection, { store }: StoreChoice = {}): Promise<Removal> {
-    const removal = await removeDocuments(this.#chosen(store).path, selection);
+    const { path } = this.#chosen(store);
+    const removal = await removeDocuments(path, selection);
     await this.refresh();
+    await removeFromMilvus(path);
     return removal;
   }
 

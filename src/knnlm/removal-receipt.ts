@@ -15,6 +15,7 @@ import { FlatIndex } from '../indexes/flat-index.ts';
 import { halfToFloats } from '../math/half.ts';
 import type { IdRange } from '../math/vectors.ts';
 import { type CompactStoreOptions, compactStore, type StoreCompaction } from './compact-store.ts';
+import { removeFromMilvus } from './milvus-store.ts';
 
 /** Keys of the removed documents that are searched for, and rows that files are searched for: spread evenly. */
 const MOST_QUERIES = 256;
@@ -68,6 +69,7 @@ export async function removeWithReceipt(
   { compact, ...options }: ReceiptOptions = {},
 ): Promise<{ removal: Removal; receipt: RemovalReceipt; compaction?: StoreCompaction }> {
   const removal = await removeDocuments(path, selection);
+  await removeFromMilvus(path, { onWarning: options.onWarning });
   const ranges = removal.documents.map(({ start, length }): IdRange => [start, start + length]);
   const receipt: RemovalReceipt = {
     format: 'knnlm-removal',

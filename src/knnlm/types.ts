@@ -220,7 +220,7 @@ export interface BuildRequest {
   selfTune?: boolean;
   /**
    * Whether the store gets an inverted file (`indexStore`) at the end. Default `auto`: from some 200,000 entries on. `none`
-   * leaves search exact.
+   * leaves search exact. `milvus://host:port/collection`: the entries are searched there.
    */
   index?: IndexChoice;
   /** Time between acknowledgements, in milliseconds: about what a crash can cost. Default 5,000; 0 acknowledges every batch. */
@@ -246,11 +246,16 @@ export interface BuildPlan {
   seconds: number;
 }
 
-/** An inverted file in short. */
+/** An index in short. */
 export interface BuiltIndex {
-  lists: number;
-  /** On disk. */
-  bytes: number;
+  kind: 'ivf' | 'milvus';
+  /** Of an inverted file, with its bytes on disk. */
+  lists?: number;
+  bytes?: number;
+  /** Of a collection on Milvus: where it is, its index type there, and the entries that were sent. */
+  url?: string;
+  type?: string;
+  sent?: number;
   /** As measured on the store's own keys: share of the true neighbors found, and mean |Δ log p| of the mixture in nats. */
   recall: number;
   error: number;

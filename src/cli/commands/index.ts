@@ -1,15 +1,20 @@
 /** `knnlm index`: the index that makes a large store quick to search. Loads no model. */
-import { Option } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
+import { isMilvusUrl } from '../../indexes/milvus/milvus-address.ts';
+import { describeIndex } from '../../knnlm/index-folder.ts';
 import { indexStore } from '../../knnlm/index-store.ts';
+import type { IndexChoice } from '../../knnlm/keep-indexed.ts';
+import { indexOnMilvus } from '../../knnlm/milvus-store.ts';
 import { defineCommand } from '../command.ts';
-import { byteSize, number, positiveInteger } from '../options.ts';
-import { indexSummary } from '../views/index.ts';
+import { byteSize, indexChoice, number, positiveInteger } from '../options.ts';
+import { indexSummary, milvusSummary } from '../views/index.ts';
 
 interface IndexOptions {
   maxError?: number;
   lists?: number;
   memory?: number;
   threads?: number;
+  index?: IndexChoice;
 }
 
 export const indexCommand = () =>
@@ -23,10 +28,17 @@ export const indexCommand = () =>
     examples: [
       ['knnlm index notes.knn', 'with the default error'],
       ['knnlm index notes.knn --max-error 0.005', 'nearer to exact search, and slower'],
+      ['knnlm index notes.knn --index milvus://db:19530/notes', 'on Milvus'],
     ],
     configure(command) {
       command
         .argument('<store>', 'folder of the store')
+        .addOption(
+          new Option(
+            '--index <choice>',
+            'ivf, or milvus://host:port/collection to search the entries there: token in KNNLM_MILVUS_TOKEN, milvuss:// for TLS, ?index=IVF_SQ8 for an index type of your own (default: what the store has, else ivf)',
+          ).argParser(indexPlace),
+        )
         .addOption(
           new Option(
             '--max-error <nats>',
@@ -47,18 +59,35 @@ export const indexCommand = () =>
           ),
         );
     },
-    async run([store], { memory, ...options }, { screen, signal }) {
-      const result = await indexStore(store, {
+    async run([store], { memory, index, ...options }, { screen, signal }) {
+      const request = {
         ...options,
         memoryBytes: memory,
         onProgress: screen.progress,
+        onWarning: (message: string) => screen.warn(message),
         signal,
-      });
+      };
+      const { kind } = await describeIndex(store);
+      const url = index !== undefined && isMilvusUrl(index) ? index : undefined;
+      const isRemote = url !== undefined || (index === undefined && kind === 'milvus');
+      const result = isRemote
+        ? await indexOnMilvus(store, { ...request, url })
+        : await indexStore(store, request);
       if (!result.reached) {
         screen.warn(
           `no setting keeps the error within the ${options.maxError ?? 'default'} asked for; the most exact one was taken.`,
         );
       }
-      screen.result(result, () => indexSummary(result, screen.colors));
+      screen.result(result, () =>
+        result.kind === 'milvus'
+          ? milvusSummary(result, screen.colors)
+          : indexSummary(result, screen.colors),
+      );
     },
   });
+
+function indexPlace(text: string): IndexChoice {
+  const choice = indexChoice(text);
+  if (choice !== 'auto' && choice !== 'none') return choice;
+  throw new InvalidArgumentError('It must be ivf or milvus://host:port/collection.');
+}

@@ -46,10 +46,19 @@ function indexText({
   recall,
   error,
   bytes: size,
+  url,
+  type,
+  search,
 }: StoreInfo['index']) {
-  if (lists === undefined || probes === undefined) return oneLine(kind);
   const words = [`${oneLine(kind)} of ${count(indexed ?? 0)} entries`];
-  words.push(`${count(probes)} of ${count(lists)} lists read per search`);
+  if (lists !== undefined && probes !== undefined)
+    words.push(`${count(probes)} of ${count(lists)} lists read per search`);
+  else if (url !== undefined)
+    words.push(
+      oneLine(url),
+      oneLine([type ?? '', ...Object.entries(search ?? {}).flat()].join(' ').trim()),
+    );
+  else return oneLine(kind);
   if (recall !== undefined) words.push(`${percent(recall)} of neighbors found`);
   if (error !== undefined) words.push(`log p off by ${error.toFixed(4)} nats`);
   if (size !== undefined) words.push(bytes(size));

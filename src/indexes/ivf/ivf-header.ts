@@ -146,7 +146,7 @@ async function markSource(source: KeySource, count: number, dim: number): Promis
 
 /** The keys that came after those indexed. Errors: `STORE_CORRUPT` when the indexed ones are no longer there as they were. */
 export async function unindexedSources(
-  { sources: marks, entries }: IvfHeader,
+  { sources: marks, entries }: Pick<IvfHeader, 'sources' | 'entries'>,
   sources: readonly KeySource[],
   dim: number,
 ): Promise<KeySource[]> {

@@ -1,0 +1,90 @@
+/**
+ * What an index is measured on when it is built: stored keys as queries, spread over the documents, that may not find
+ * their own documents; and what a wrong answer costs, in nats.
+ */
+import type { Datastore } from '../datastore/datastore.ts';
+import { readKeys } from '../indexes/read-keys.ts';
+import type { Neighbors } from '../indexes/vector-index.ts';
+import type { IdRange } from '../math/vectors.ts';
+import { DEFAULT_SETTINGS } from './interpolate.ts';
+import { retrievalError, valueLogFrequencies } from './retrieval-error.ts';
+import { mergeRanges } from './retriever.ts';
+
+/** Error allowed when none is named, in nats. */
+export const MAX_ERROR = 0.01;
+/** A document with more than this share of all entries is not left out whole: there would be nothing left to find. */
+const LARGE_DOCUMENT = 0.1;
+/**
+ * Settings beside the store's own: what tuned stores end with (docs/results), a temperature of a seventh of the spread from
+ * the first distance to the last. A store may be tuned after it was indexed.
+ */
+const TUNED = { lambda: 0.7, spreads: 1 / 7 };
+
+export interface IndexMeasure {
+  /** (q, d) */
+  queries: Float32Array;
+  exclude: readonly IdRange[];
+  /** (q) */
+  excludePerQuery: IdRange[][];
+  k: number;
+  /** Mean |Δ log p| of the mixture when `found` is found instead of `truth`. */
+  judge: (found: Neighbors, truth: Neighbors) => Promise<number>;
+}
+
+/** @param count queries */
+export async function measureIndex(datastore: Datastore, count: number): Promise<IndexMeasure> {
+  const held = holdOut(datastore, count);
+  const entries = Int32Array.from(held, ({ entry }) => entry);
+  const targets = await datastore.values(entries);
+  const frequencies = await valueLogFrequencies(datastore);
+  const lmLogProbs = Float64Array.from(targets, (target) => frequencies[target]!);
+  const own = datastore.settings ?? DEFAULT_SETTINGS;
+  return {
+    queries: await readKeys(datastore.keySources(), datastore.keyDim, entries),
+    exclude: datastore.excludedRanges(),
+    excludePerQuery: held.map(({ exclude }) => [exclude]),
+    k: Math.min(own.k, datastore.entries),
+    judge: (found, truth) =>
+      retrievalError(found, truth, {
+        datastore,
+        targets,
+        lmLogProbs,
+        settings: [own, { lambda: TUNED.lambda, temperature: typicalTemperature(truth) }],
+      }),
+  };
+}
+
+interface HeldOut {
+  entry: number;
+  /** What it must not find. */
+  exclude: IdRange;
+}
+
+/** Entries spread evenly over the documents that are not deleted, each with its document (or, of a very long one, its window). */
+function holdOut(datastore: Datastore, most: number): HeldOut[] {
+  const { entries, documents, header } = datastore;
+  const deleted = mergeRanges(datastore.excludedRanges());
+  const left = entries - deleted.reduce((sum, [start, end]) => sum + end - start, 0);
+  const count = Math.min(most, left);
+  return Array.from({ length: count }, (_, i) => {
+    let entry = Math.floor(((i + 0.5) * left) / count);
+    for (const [start, end] of deleted) if (entry >= start) entry += end - start;
+    const { start, length } = documents.locate(entry).document;
+    const exclude: IdRange =
+      length <= LARGE_DOCUMENT * left
+        ? [start, start + length]
+        : [Math.max(start, entry - header.window), Math.min(start + length, entry + header.window)];
+    return { entry, exclude };
+  });
+}
+
+/** A share of the median spread of the distances; 1 when there is none. */
+function typicalTemperature({ k, distances }: Neighbors): number {
+  const spreads: number[] = [];
+  for (let row = 0; row < distances.length; row += k) {
+    const last = distances.subarray(row, row + k).findLast(Number.isFinite);
+    if (last !== undefined) spreads.push(last - distances[row]!);
+  }
+  spreads.sort((a, b) => a - b);
+  return (spreads[spreads.length >> 1] ?? 0) * TUNED.spreads || 1;
+}
