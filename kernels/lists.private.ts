@@ -9,6 +9,19 @@
 import { fourDots } from './lib/dots';
 
 export { distances } from './distance';
+export {
+  addProducts,
+  collectProductBlocks,
+  collectProductCodes,
+  decodeGaps,
+  encodeProducts,
+  innerProduct,
+  narrowTables,
+  productTables,
+  residuals,
+  rotate,
+  sumTables,
+} from './lib/product-codes';
 export { accumulate, quantize } from './quantize';
 
 // @ts-ignore: decorator

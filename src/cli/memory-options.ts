@@ -1,5 +1,5 @@
 /** What the commands that use a finished store have in common: which stores, which settings, on which machine. */
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { KnnLM } from '../knnlm/knnlm.ts';
 import type { RetrievalRequest } from '../knnlm/types.ts';
 import { openKnnLM } from '../open.ts';
@@ -10,6 +10,7 @@ import {
   collect,
   type MachineOptions,
   machineOptions,
+  metadataField,
   type RetrievalOptions,
   retrievalSettings,
   share,
@@ -26,6 +27,9 @@ export interface MemoryOptions extends StoreOptions, RetrievalOptions {
   storeLambda?: Record<string, number>;
   /** False for --no-gate. */
   gate?: boolean;
+  only?: string[];
+  metadata?: Record<string, string>;
+  onIndexFailure?: 'error' | 'lm';
 }
 
 /** `--exclude`, `--store`; call it where the options of retrieval belong. */
@@ -47,7 +51,28 @@ export function addMemoryOptions(command: Command): Command {
     'with several stores, a lambda for each in place of one, by the names of their folders (repeatable)',
     storeLambda,
   );
+  command
+    .option(
+      '--only <pattern>',
+      'retrieve from documents whose id matches, such as "letters/**" (repeatable)',
+      collect,
+    )
+    .option(
+      '--metadata <key=value>',
+      'retrieve from documents with this value in their metadata (repeatable: all must fit)',
+      metadataField,
+    );
   return addMachineOptions(command);
+}
+
+/** For the commands whose result is of use without the memory too. */
+export function addFailureOption(command: Command): Command {
+  return command.addOption(
+    new Option(
+      '--on-index-failure <how>',
+      'when the entries are on Milvus and it does not answer: stop with an error, or go on with the model alone (lm) and say so (default: error)',
+    ).choices(['error', 'lm']),
+  );
 }
 
 /** `notes.knn=0.2` */
@@ -62,7 +87,11 @@ export function memoryRequest(options: MemoryOptions): RetrievalRequest {
   return {
     ...retrievalSettings(options),
     ...(options.gate === false && { gate: false }),
+    ...(options.onIndexFailure && { onIndexFailure: options.onIndexFailure }),
     ...(options.storeLambda && { lambdas: options.storeLambda }),
+    ...((options.only || options.metadata) && {
+      documents: { globs: options.only, metadata: options.metadata },
+    }),
   };
 }
 

@@ -189,3 +189,10 @@ export function machineOptions(options: MachineOptions) {
     device: options.device,
   };
 }
+
+/** `author=Smith` */
+export function metadataField(text: string, previous: Record<string, string> = {}) {
+  const at = text.indexOf('=');
+  if (at < 1) throw new InvalidArgumentError('It must be key=value, such as author=Smith.');
+  return { ...previous, [text.slice(0, at)]: text.slice(at + 1) };
+}

@@ -9,7 +9,7 @@ import {
   readMilvusHeader,
   writeMilvusHeader,
 } from '../indexes/milvus/milvus-header.ts';
-import { indexFolder } from './index-folder.ts';
+import { describeIndex, indexFolder } from './index-folder.ts';
 import { type KeepIndexedRequest, type KeptIndex, keepIndexed } from './keep-indexed.ts';
 import { leaveMilvus } from './milvus-store.ts';
 
@@ -36,6 +36,7 @@ export async function compactStore(
   { reindex = true, onIndexProgress, onWarning, ...options }: CompactStoreOptions = {},
 ): Promise<StoreCompaction> {
   const remote = await readMilvusHeader(indexFolder(path));
+  const before = await describeIndex(path).catch(() => undefined);
   const compaction = await compactDatastore(path, options);
   if (!compaction.indexRemoved) return compaction;
   if (remote) await keepAddress(path, remote);
@@ -47,6 +48,7 @@ export async function compactStore(
   const index = await keepIndexed(path, {
     // On Milvus the renumbered entries go to a partition of their own, and the former one is dropped.
     index: remote ? 'auto' : 'ivf',
+    codes: before?.codes,
     onProgress: onIndexProgress,
     onWarning,
     signal,

@@ -4,6 +4,7 @@ import type { IdRange } from '../math/vectors.ts';
 import type { LanguageModel } from '../model/language-model.ts';
 import { citeEntries, type EntryHit } from './cite.ts';
 import { usedSettings } from './gate.ts';
+import { MemoryFailures, orWithoutMemory } from './index-failure.ts';
 import { mixture, votesOf } from './interpolate.ts';
 import { SequenceReader } from './reader.ts';
 import { neighborRow, type Retrieved, type Retriever } from './retriever.ts';
@@ -28,10 +29,12 @@ export interface Prediction {
   lm: Float32Array;
   /** log p_kNN of the tokens with a vote. */
   votes: Map<number, number>;
-  /** Undefined when λ is 0: nothing was searched. */
+  /** Undefined when nothing was searched: λ is 0, or the index failed. */
   retrieved: Retrieved | undefined;
   /** (k) shares of the vote, in the order of `retrieved`. */
   weights: Float64Array;
+  /** Why the index could not be searched, where the model was to go on alone. */
+  failed?: string;
 }
 
 export interface PredictOptions extends Pick<GenerateOptions, 'settings' | 'exclude' | 'signal'> {
@@ -47,21 +50,23 @@ export async function predict(
 ): Promise<Prediction> {
   const { k, gate, lambdas } = settings;
   const lm = next.logProbs;
-  if (settings.lambda === 0 && !gate && !alwaysSearch) {
-    return {
-      logProbs: lm,
-      lm,
-      votes: new Map(),
-      retrieved: undefined,
-      weights: new Float64Array(0),
-    };
-  }
-  const retrieved = await retriever.retrieve(next.key, {
-    k,
-    within: lambdas?.map(({ range }) => range),
-    exclude,
-    signal,
-  });
+  const alone: Prediction = {
+    logProbs: lm,
+    lm,
+    votes: new Map(),
+    retrieved: undefined,
+    weights: new Float64Array(0),
+  };
+  if (settings.lambda === 0 && !gate && !alwaysSearch) return alone;
+  const retrieved = await orWithoutMemory(settings, () =>
+    retriever.retrieve(next.key, {
+      k,
+      within: lambdas?.map(({ range }) => range),
+      exclude,
+      signal,
+    }),
+  );
+  if ('failed' in retrieved) return { ...alone, failed: retrieved.failed };
   const row = neighborRow(retrieved, 0);
   const { lambda, weights } = new Weigher(settings).weigh(row);
   const votes = votesOf(row, weights);
@@ -92,6 +97,7 @@ export async function* generate(
   const seen = new Set<number>(promptIds);
   const reader = await SequenceReader.open(model, options);
   const tokens: GeneratedToken[] = [];
+  const failures = new MemoryFailures();
   let finishReason: Generation['finishReason'] = 'length';
   try {
     if (maxTokens > 0) await reader.read([model.tokenizer.bos, ...promptIds!]);
@@ -107,6 +113,7 @@ export async function* generate(
       if (tokens.length > 0) yield tokens.at(-1)!;
       const text = stops.push(stream.push(id));
       tokens.push(await describeToken(id, text, prediction));
+      if (prediction.failed !== undefined) failures.add(1, prediction.failed);
       if (stops.found) {
         finishReason = 'stop';
         break;
@@ -127,12 +134,13 @@ export async function* generate(
     tokens,
     finishReason,
     settings: usedSettings(options.settings),
+    ...failures.result,
   };
 
   async function describeToken(
     id: number,
     text: string,
-    { logProbs, lm, votes, retrieved, weights }: Prediction,
+    { logProbs, lm, votes, retrieved, weights, failed }: Prediction,
   ): Promise<GeneratedToken> {
     const hits = retrieved ? supporters(id, retrieved, weights, options.neighbors ?? 4) : [];
     return {
@@ -146,6 +154,7 @@ export async function* generate(
         tokenizer: model.tokenizer,
         around: options.around ?? 16,
       }),
+      ...(failed !== undefined && { withoutMemory: true as const }),
     };
   }
 }

@@ -14,6 +14,8 @@ export interface IndexInfo {
   /** Entries that are indexed; those that came later are searched exactly. */
   indexed?: number;
   lists?: number;
+  /** How keys are coded, such as `sq8` or `pq32`. */
+  codes?: string;
   /** Lists read per query. */
   probes?: number;
   /** As measured when it was built: share of the true neighbors found, and mean |Δ log p| of the mixture in nats. */
@@ -38,6 +40,7 @@ export async function describeIndex(store: string): Promise<IndexInfo> {
     kind: 'ivf',
     indexed,
     lists,
+    codes: header.codec?.name ?? 'sq8',
     probes: settings.probes,
     ...measured(evidence),
     bytes: file.bytes,

@@ -7,31 +7,43 @@ import { freeDiskBytes } from '../datastore/files.ts';
 import { readManifest } from '../datastore/manifest.ts';
 import { withLock } from '../datastore/store-lock.ts';
 import { KnnLMError } from '../errors.ts';
-import { buildIvf } from '../indexes/ivf/build-ivf.ts';
-import type { IvfSettings } from '../indexes/ivf/ivf-header.ts';
+import { buildIvf, type IvfProgress } from '../indexes/ivf/build-ivf.ts';
+import { type Codec, parseCodec } from '../indexes/ivf/codec.ts';
+import {
+  type IvfHeader,
+  type IvfSettings,
+  readHeader,
+  unindexedSources,
+} from '../indexes/ivf/ivf-header.ts';
 import { IvfIndex } from '../indexes/ivf/ivf-index.ts';
-import { type Trial, tuneIvf } from '../indexes/ivf/tune-ivf.ts';
+import { transcodeIvf } from '../indexes/ivf/transcode-ivf.ts';
+import { type IndexTrials, type Trial, tuneIvf, tuneRerank } from '../indexes/ivf/tune-ivf.ts';
 import { indexFolder } from './index-folder.ts';
-import { MAX_ERROR, measureIndex } from './measure-index.ts';
+import { indexJudge, MAX_ERROR } from './index-judge.ts';
 import { leaveMilvus } from './milvus-store.ts';
 import type { Progress } from './types.ts';
 
-/** Queries that the error is measured on. */
-const QUERIES = 512;
 export interface IndexStoreRequest {
   /** k-means lists. Default: about 4 √entries, a power of two. */
   lists?: number;
   /**
    * Mean change of the mixture's log-probability that approximate search may cause, in nats. Lower reads more lists.
-   * Default 0.01, which moves perplexity by less: frequencies stand in for the model, and errors of both signs cancel.
+   * Default 0.005, which moves perplexity by a third of that or less: frequencies stand in for the model, and errors of both
+   * signs cancel (docs/results/inverted-file.md).
    */
   maxError?: number;
+  /**
+   * How keys are coded. `sq8`: 8 bits per dimension, distances as good as exact. `pq32`, `pq64`, …: product codes of so
+   * many bytes, whose distances are rough; `pq64x4`: of 64 times 4 bits, quicker and rougher. With rough distances more
+   * neighbors are compared exactly, by their keys, to stay within the error. Default: what there is, else `sq8`.
+   */
+  codes?: string;
   /** Bytes of memory to use. Default 1 GiB. */
   memoryBytes?: number;
   /** Worker threads. Default: the processor's cores, at most 8. */
   threads?: number;
-  onProgress?: (progress: Progress) => void;
   onWarning?: (message: string) => void;
+  onProgress?: (progress: Progress) => void;
   signal?: AbortSignal;
 }
 
@@ -39,6 +51,7 @@ export interface IndexStoreResult {
   kind: 'ivf';
   entries: number;
   lists: number;
+  codes: string;
   /** On disk, the index alone. */
   bytes: number;
   seconds: number;
@@ -71,8 +84,7 @@ export async function indexLocked(
   request: IndexStoreRequest,
 ): Promise<IndexStoreResult> {
   const started = performance.now();
-  const { maxError = MAX_ERROR, threads, memoryBytes, lists, signal } = request;
-  const { onProgress, onWarning } = request;
+  const { maxError = MAX_ERROR } = request;
   if (!(maxError > 0)) {
     throw new KnnLMError(
       'INVALID_ARGUMENT',
@@ -81,44 +93,113 @@ export async function indexLocked(
   }
   const datastore = await Datastore.open(store);
   try {
-    const sources = datastore.keySources();
-    const dim = datastore.keyDim;
-    const folder = indexFolder(store);
+    const there = await readHeader(indexFolder(store)).catch(() => undefined);
+    const codes = request.codes ?? there?.codec?.name ?? 'sq8';
+    const codec = parseCodec(codes, datastore.keyDim);
     await checkRoom(datastore, store);
-    const header = await buildIvf({
-      folder,
-      sources,
-      dim,
-      lists,
-      memoryBytes,
-      threads,
-      signal,
-      onProgress: ({ phase, done, total }) =>
-        onProgress?.({
-          phase,
-          done: Math.round((done / total) * datastore.entries),
-          total: datastore.entries,
-          unit: 'entries',
-        }),
-    });
-    const index = await IvfIndex.open({ folder, sources, memoryBytes, threads, header });
-    try {
-      const tuned = await tune(index, datastore, { folder, maxError, onProgress, signal });
-      // Only now: until here its entries were searched where they were.
-      await leaveMilvus(store, onWarning);
-      return {
-        kind: 'ivf',
-        entries: header.entries,
-        lists: header.lists,
-        bytes: header.file.bytes,
-        seconds: (performance.now() - started) / 1000,
-        ...tuned,
-      };
-    } finally {
-      await index.close();
+    const work: Work = { ...request, store, datastore, maxError };
+    const isReused = codec && there && (await isWhole(there, work));
+    const lists = isReused ? there : await build(work);
+    const trials: IndexTrials = {
+      ...(await indexJudge(datastore)),
+      folder: indexFolder(store),
+      maxError,
+      onTrial: countTrials(request.onProgress),
+      signal: request.signal,
+    };
+    let tuned = await withIndex(work, lists, (index) => tuneIvf(index, trials));
+    if (codec) {
+      const coded = await transcode(work, tuned.header, codec);
+      const { truth } = tuned;
+      tuned = await withIndex(work, coded, (index) => tuneRerank(index, { ...trials, truth }));
     }
+    const { header, reached, chosen } = tuned;
+    const { recall, error } = chosen;
+    // Only now: until here its entries were searched where they were.
+    await leaveMilvus(store, request.onWarning);
+    return {
+      kind: 'ivf',
+      entries: header.entries,
+      lists: header.lists,
+      codes,
+      bytes: header.file.bytes,
+      seconds: (performance.now() - started) / 1000,
+      settings: header.settings,
+      recall,
+      error,
+      reached,
+      trials: tuned.trials,
+    };
   } finally {
     await datastore.close();
+  }
+}
+
+interface Work extends IndexStoreRequest {
+  store: string;
+  datastore: Datastore;
+  maxError: number;
+}
+
+/** Whether an index of 8-bit codes is there of all entries, so that only its codes need be made anew. */
+async function isWhole(there: IvfHeader, { datastore, lists }: Work): Promise<boolean> {
+  if (there.codec || lists !== undefined || there.entries !== datastore.entries) return false;
+  return await unindexedSources(there, datastore.keySources(), datastore.keyDim).then(
+    () => true,
+    () => false,
+  );
+}
+
+function build(work: Work): Promise<IvfHeader> {
+  const { store, datastore, lists, memoryBytes, threads, signal } = work;
+  return buildIvf({
+    folder: indexFolder(store),
+    sources: datastore.keySources(),
+    dim: datastore.keyDim,
+    lists,
+    memoryBytes,
+    threads,
+    signal,
+    onProgress: inEntries(work),
+  });
+}
+
+function transcode(work: Work, header: IvfHeader, codec: Codec): Promise<IvfHeader> {
+  const { store, threads, signal } = work;
+  const folder = indexFolder(store);
+  return transcodeIvf({ folder, header, codec, threads, signal, onProgress: inEntries(work) });
+}
+
+const inEntries =
+  ({ datastore: { entries }, onProgress }: Work) =>
+  ({ phase, done, total }: IvfProgress): void =>
+    onProgress?.({
+      phase,
+      done: Math.round((done / total) * entries),
+      total: entries,
+      unit: 'entries',
+    });
+
+function countTrials(onProgress: IndexStoreRequest['onProgress']): (trial: Trial) => void {
+  let searched = 0;
+  return ({ queries }) => {
+    searched += queries;
+    onProgress?.({ phase: 'tuning', done: searched, unit: 'entries' });
+  };
+}
+
+async function withIndex<Result>(
+  { store, datastore, memoryBytes, threads }: Work,
+  header: IvfHeader,
+  use: (index: IvfIndex) => Promise<Result>,
+): Promise<Result> {
+  const sources = datastore.keySources();
+  const folder = indexFolder(store);
+  const index = await IvfIndex.open({ folder, sources, memoryBytes, threads, header });
+  try {
+    return await use(index);
+  } finally {
+    await index.close();
   }
 }
 
@@ -129,7 +210,7 @@ async function checkRoom(datastore: Datastore, store: string): Promise<void> {
       `The datastore ${store} holds no entries yet. Build it first: knnlm build DOCS... --out ${store}`,
     );
   }
-  // Codes in entry order, and again in lists: a byte per dimension, 8 and 12 more.
+  // Codes in entry order, and again in lists: a byte per dimension, 8 and 12 more. Product codes are smaller than either.
   const needed = datastore.entries * (2 * (datastore.keyDim + 16) + 20);
   const free = await freeDiskBytes(store);
   if (needed <= free) return;
@@ -138,35 +219,4 @@ async function checkRoom(datastore: Datastore, store: string): Promise<void> {
     'DISK_FULL',
     `Indexing ${store} needs ${mb(needed)}, but ${mb(free)} are free. Free some space, or go on with exact search.`,
   );
-}
-
-interface TuneRequest {
-  folder: string;
-  maxError: number;
-  onProgress?: (progress: Progress) => void;
-  signal?: AbortSignal;
-}
-
-async function tune(
-  index: IvfIndex,
-  datastore: Datastore,
-  { folder, maxError, onProgress, signal }: TuneRequest,
-): Promise<Pick<IndexStoreResult, 'settings' | 'recall' | 'error' | 'reached' | 'trials'>> {
-  const measure = await measureIndex(datastore, QUERIES);
-  const count = measure.excludePerQuery.length;
-  let searched = 0;
-  const tuned = await tuneIvf(index, {
-    folder,
-    ...measure,
-    maxError,
-    onTrial: () => {
-      searched += count;
-      onProgress?.({ phase: 'tuning', done: searched, unit: 'entries' });
-    },
-    signal,
-  });
-  const { settings } = tuned.header;
-  const chosen = tuned.trials.at(-1)!;
-  const { recall, error } = chosen;
-  return { settings, recall, error, reached: tuned.reached, trials: tuned.trials };
 }

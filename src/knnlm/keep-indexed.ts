@@ -89,8 +89,8 @@ export const builtIndex = (result: KeptIndex | undefined): BuiltIndex | undefine
   if (!result) return undefined;
   const { recall, error, seconds } = result;
   if (result.kind === 'ivf') {
-    const { kind, lists, bytes } = result;
-    return { kind, lists, bytes, recall, error, seconds };
+    const { kind, lists, codes, bytes } = result;
+    return { kind, lists, codes, bytes, recall, error, seconds };
   }
   const { kind, url, index, sent } = result;
   return { kind, url, type: index.type, sent, recall, error, seconds };

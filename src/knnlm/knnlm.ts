@@ -144,7 +144,8 @@ export class KnnLM {
       reader = await SequenceReader.open(this.model, this.#plan);
       const next = await reader.read([this.model.tokenizer.bos, ...ids!]);
       const prediction = await predict(next, open.retriever, {
-        settings,
+        // Neighbors are what is asked for: without them there is no answer.
+        settings: { ...settings, onIndexFailure: undefined },
         exclude,
         signal,
         alwaysSearch: true,

@@ -5,6 +5,7 @@
  * same distances, so the first one's settings serve for a union of several. With a λ for each datastore the mixture is
  * p = Σ_s λ_s p_kNN,s + (1 - Σ_s λ_s) p_LM, where p_kNN,s knows the k nearest entries of s alone.
  */
+import { type DocumentSelection, selectDocuments } from '../datastore/select-documents.ts';
 import { KnnLMError } from '../errors.ts';
 import type { IdRange } from '../math/vectors.ts';
 import { checkSettings, DEFAULT_SETTINGS } from './interpolate.ts';
@@ -38,6 +39,7 @@ export function resolveSettings(open: OpenStores, request: RetrievalRequest): Re
     ...(gated && { gate: base.gate }),
     ...(open.stores.length > 1 && { stores: stores.map(({ name }) => name) }),
     ...(lambdas && { lambdas }),
+    ...(request.onIndexFailure === 'lm' && { onIndexFailure: 'lm' as const }),
   };
 }
 
@@ -53,10 +55,10 @@ export function pickedStores(
   return names ? [...new Set(names)].map((name) => open.named(name)) : open.stores;
 }
 
-/** Entries that a request must not retrieve: excluded documents, and the datastores it does not read. */
+/** Entries that a request must not retrieve: excluded documents, those it did not select, and the datastores it does not read. */
 export function excludedEntries(
   open: OpenStores,
-  request: Pick<RetrievalRequest, 'stores' | 'lambdas'>,
+  request: Pick<RetrievalRequest, 'stores' | 'lambdas' | 'documents'>,
   documents: readonly string[] = [],
 ): IdRange[] {
   const picked = pickedStores(open, request);
@@ -64,7 +66,29 @@ export function excludedEntries(
   return mergeRanges([
     ...others.map(({ range }) => range),
     ...documents.flatMap((id) => rangesOf(picked, id)),
+    ...(request.documents ? rangesBeside(picked, request.documents) : []),
   ]);
+}
+
+/** What lies between the selected documents. Each of several datastores may hold none of them, but not all. */
+function rangesBeside(stores: readonly OpenStore[], selection: DocumentSelection): IdRange[] {
+  const failures: unknown[] = [];
+  const ranges = stores.flatMap(({ datastore, range: [first, end] }) => {
+    const beside: IdRange[] = [];
+    let at = first;
+    try {
+      for (const { start, length } of selectDocuments(datastore.documents, selection)) {
+        beside.push([at, first + start]);
+        at = first + start + length;
+      }
+    } catch (error) {
+      failures.push(error);
+    }
+    beside.push([at, end]);
+    return beside;
+  });
+  if (failures.length === stores.length) throw failures[0];
+  return ranges;
 }
 
 /** One id may be in several of the datastores. */

@@ -4,12 +4,12 @@
  */
 import type { Datastore } from '../datastore/datastore.ts';
 import { FlatIndex } from '../indexes/flat-index.ts';
-import { recallOf } from '../indexes/ivf/tune-ivf.ts';
+import { type IndexTrials, recallOf } from '../indexes/ivf/tune-ivf.ts';
 import type { MilvusHeader, MilvusSettings } from '../indexes/milvus/milvus-header.ts';
 import { MilvusIndex } from '../indexes/milvus/milvus-index.ts';
 import { settingsLadder } from '../indexes/milvus/milvus-plan.ts';
 import type { Neighbors } from '../indexes/vector-index.ts';
-import { type IndexMeasure, MAX_ERROR, measureIndex } from './measure-index.ts';
+import { indexJudge, MAX_ERROR } from './index-judge.ts';
 import type { MilvusStoreRequest } from './milvus-store.ts';
 
 /** One setting, measured. */
@@ -34,8 +34,8 @@ export async function tuneMilvus(
   evidence: Record<string, unknown>;
 }> {
   const sources = datastore.keySources();
-  const measure = await measureIndex(datastore, QUERIES);
-  const { queries, k, exclude, excludePerQuery } = measure;
+  const measure = await indexJudge(datastore, QUERIES);
+  const { queries, k, exclude, excludePerQuery = [] } = measure;
   const settings = [...settingsLadder(header.index!, k)];
   const index = new MilvusIndex({ header, sources, threads, access });
   try {
@@ -72,7 +72,7 @@ export async function tuneMilvus(
 
 async function searchHere(
   datastore: Datastore,
-  { queries, k, exclude, excludePerQuery }: IndexMeasure,
+  { queries, k, exclude, excludePerQuery }: Pick<IndexTrials, 'queries' | 'k' | 'exclude' | 'excludePerQuery'>,
   options: { threads?: number; memoryBytes?: number; signal?: AbortSignal },
 ): Promise<Neighbors> {
   const sources = datastore.keySources();

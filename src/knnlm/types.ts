@@ -1,5 +1,6 @@
 /** What the method gives and takes. Shapes: T tokens, k neighbors, V vocabulary. Probabilities stay in log space. */
 
+import type { DocumentSelection } from '../datastore/select-documents.ts';
 import type { DocumentRecord, GateParameters, RetrievalSettings } from '../datastore/types.ts';
 import type { IdRange } from '../math/vectors.ts';
 import type { IndexChoice } from './keep-indexed.ts';
@@ -58,6 +59,20 @@ export interface RetrievalRequest extends Partial<RetrievalSettings> {
    * each. Together 1 at most. Default: one λ, or the gate, over the k nearest of all.
    */
   lambdas?: Readonly<Record<string, number>>;
+  /** Retrieve from these documents alone. Default: from all. */
+  documents?: DocumentSelection;
+  /**
+   * What becomes of a request when the index is on another machine that does not answer. `error`: it fails. `lm`: it goes
+   * on without neighbors for as long, and the result says so. Default `error`.
+   */
+  onIndexFailure?: 'error' | 'lm';
+}
+
+/** Tokens that the model alone had to give, since the index could not be searched. */
+export interface WithoutMemory {
+  tokens: number;
+  /** Of the last time. */
+  reason: string;
 }
 
 /** The λ of one datastore among several. */
@@ -76,6 +91,8 @@ export interface ResolvedSettings extends RetrievalSettings {
   stores?: string[];
   /** One per datastore; `lambda` is their sum. */
   lambdas?: StoreLambda[];
+  /** The model alone answers when the index cannot. */
+  onIndexFailure?: 'lm' | undefined;
 }
 
 /** Settings as a result tells them. */
@@ -134,8 +151,10 @@ export interface Evaluation {
   settings: UsedSettings;
   /** Wall time. */
   seconds: number;
-  /** Time spent searching, part of `seconds`. */
+  /** Time spent searching, while the model read on. */
   retrievalSeconds: number;
+  /** When the index failed and was gone on without (`onIndexFailure`). */
+  withoutMemory?: WithoutMemory;
 }
 
 export interface EvaluateRequest extends RetrievalRequest {
@@ -197,6 +216,8 @@ export interface GeneratedToken {
   pLm: number;
   pKnn: number;
   neighbors: Neighbor[];
+  /** The index could not be searched: this is the model's own. */
+  withoutMemory?: true;
 }
 
 export interface Generation {
@@ -204,6 +225,8 @@ export interface Generation {
   tokens: GeneratedToken[];
   finishReason: 'stop' | 'length';
   settings: UsedSettings;
+  /** When the index failed and was gone on without (`onIndexFailure`). */
+  withoutMemory?: WithoutMemory;
 }
 
 export interface BuildRequest {
@@ -249,8 +272,9 @@ export interface BuildPlan {
 /** An index in short. */
 export interface BuiltIndex {
   kind: 'ivf' | 'milvus';
-  /** Of an inverted file, with its bytes on disk. */
+  /** Of an inverted file: how many, how keys are coded, such as `sq8` or `pq32`, and its bytes on disk. */
   lists?: number;
+  codes?: string;
   bytes?: number;
   /** Of a collection on Milvus: where it is, its index type there, and the entries that were sent. */
   url?: string;

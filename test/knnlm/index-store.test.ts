@@ -80,6 +80,7 @@ it('indexes a store within the error asked for, and the index is used when the s
     kind: 'ivf',
     indexed: 4000,
     lists,
+    codes: 'sq8',
     probes: chosen.probes,
     recall,
     error,
@@ -102,6 +103,27 @@ it('indexes a store of a single document, whose own entries are then the neighbo
   const result = await indexStore(store, { maxError: 0.01 });
   expect(result.reached).toBe(true);
   expect(Math.max(...result.trials.map(({ error }) => error))).toBeGreaterThan(0);
+});
+
+it('codes keys smaller, compares some by their keys for the same error, and keeps to that when it is run again', async () => {
+  const store = await makeStore('coded', [900, 700, 1200, 300, 900]);
+  const whole = await indexStore(store, { maxError: 0.02 });
+  const phases = new Set<string>();
+  const onProgress = ({ phase }: { phase: string }) => phases.add(phase);
+  const coded = await indexStore(store, { maxError: 0.02, codes: 'pq8', onProgress });
+  // The lists that are there are coded anew; no key is assigned again.
+  expect([...phases]).toEqual(['tuning', 'training', 'writing']);
+  expect(coded).toMatchObject({ codes: 'pq8', lists: whole.lists, reached: true });
+  expect(coded.settings).toMatchObject({ probes: whole.settings.probes });
+  expect(coded.settings.rerank).toBeGreaterThan(0);
+  expect(coded.bytes).toBeLessThan(0.8 * whole.bytes);
+  expect(await describeIndex(store)).toMatchObject({ kind: 'ivf', codes: 'pq8', indexed: 4000 });
+  expect(await indexStore(store)).toMatchObject({ codes: 'pq8' });
+  expect(await indexStore(store, { codes: 'sq8' })).toMatchObject({ codes: 'sq8' });
+  await expect(indexStore(store, { codes: 'pq17' })).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    message: expect.stringContaining('"pq17"'),
+  });
 });
 
 it('refuses a target that is no error', async () => {

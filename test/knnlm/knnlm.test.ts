@@ -213,6 +213,26 @@ describe('evaluate', () => {
     expect(excluded.knnlm.perplexity).toBeGreaterThan(known.lm.perplexity);
   });
 
+  it('retrieves from selected documents alone', async () => {
+    const stored: SourceDocument[] = [];
+    for await (const document of readDocuments([train])) if (stored.push(document) === 3) break;
+    const [first, ...others] = stored.map(({ id }) => id) as [string, string];
+    const { neighbors } = await knnlm.search('Once upon a time', {
+      k: 50,
+      show: 50,
+      documents: { ids: [first] },
+    });
+    expect(neighbors.length).toBeGreaterThan(20);
+    expect(new Set(neighbors.map(({ document }) => document))).toEqual(new Set([first]));
+    const both = { documents: { globs: stored.map(({ id }) => id) }, excludeDocuments: others };
+    expect(
+      (await knnlm.search('Once upon a time', { k: 50, show: 50, ...both })).neighbors,
+    ).toEqual(neighbors);
+    expect(() => knnlm.evaluate(stored, { documents: { globs: ['nothing/**'] } })).toThrow(
+      /nothing/,
+    );
+  });
+
   it('stops after the number of targets asked for', async () => {
     const result = await knnlm.evaluate(documents, { maxTokens: 500 });
     expect(result.tokens).toBe(500);

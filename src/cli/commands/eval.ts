@@ -3,6 +3,7 @@ import { Option } from 'commander';
 import { readDocuments } from '../../datastore/sources/read-documents.ts';
 import { defineCommand } from '../command.ts';
 import {
+  addFailureOption,
   addMemoryOptions,
   type MemoryOptions,
   memoryRequest,
@@ -14,6 +15,7 @@ import {
   documentOptions,
   positiveInteger,
 } from '../options.ts';
+import { warnOfFailure } from './generate.ts';
 import { evaluationText } from '../views/evaluation.ts';
 
 interface EvalOptions extends MemoryOptions, DocumentOptions {
@@ -41,6 +43,7 @@ export const evalCommand = () =>
         );
       addDocumentOptions(command);
       addMemoryOptions(command);
+      addFailureOption(command);
     },
     async run([store, inputs], options, session) {
       const { screen, signal } = session;
@@ -58,6 +61,7 @@ export const evalCommand = () =>
           signal,
         }),
       );
+      warnOfFailure(evaluation, screen);
       screen.result(evaluation, () => evaluationText(evaluation, screen.colors));
     },
   });

@@ -1,5 +1,6 @@
 /** `knnlm index`: the index that makes a large store quick to search. Loads no model. */
 import { InvalidArgumentError, Option } from 'commander';
+import { KnnLMError } from '../../errors.ts';
 import { isMilvusUrl } from '../../indexes/milvus/milvus-address.ts';
 import { describeIndex } from '../../knnlm/index-folder.ts';
 import { indexStore } from '../../knnlm/index-store.ts';
@@ -10,6 +11,7 @@ import { byteSize, indexChoice, number, positiveInteger } from '../options.ts';
 import { indexSummary, milvusSummary } from '../views/index.ts';
 
 interface IndexOptions {
+  codes?: string;
   maxError?: number;
   lists?: number;
   memory?: number;
@@ -27,7 +29,11 @@ export const indexCommand = () =>
       'from some 200,000 entries on; what is added later is searched exactly until the command is run again.',
     examples: [
       ['knnlm index notes.knn', 'with the default error'],
-      ['knnlm index notes.knn --max-error 0.005', 'nearer to exact search, and slower'],
+      ['knnlm index notes.knn --max-error 0.002', 'nearer to exact search, and slower'],
+      [
+        'knnlm index notes.knn --codes pq32',
+        'an eighth of the size, keys read for exact distances',
+      ],
       ['knnlm index notes.knn --index milvus://db:19530/notes', 'on Milvus'],
     ],
     configure(command) {
@@ -42,8 +48,12 @@ export const indexCommand = () =>
         .addOption(
           new Option(
             '--max-error <nats>',
-            'mean change of the log-probability of a token that is allowed (default: 0.01)',
+            'mean change of the log-probability of a token that is allowed (default: 0.005)',
           ).argParser(number({ min: 0 })),
+        )
+        .option(
+          '--codes <name>',
+          'how keys are coded: sq8 (8 bits per dimension), or product codes such as pq32 (32 bytes), pq64, pq64x4 (64 times 4 bits) (default: as before, else sq8)',
         )
         .addOption(
           new Option('--lists <n>', 'lists (default: about 4 √entries)').argParser(positiveInteger),
@@ -70,6 +80,12 @@ export const indexCommand = () =>
       const { kind } = await describeIndex(store);
       const url = index !== undefined && isMilvusUrl(index) ? index : undefined;
       const isRemote = url !== undefined || (index === undefined && kind === 'milvus');
+      if (isRemote && (options.lists ?? options.codes) !== undefined) {
+        throw new KnnLMError(
+          'INVALID_ARGUMENT',
+          `${options.lists === undefined ? '--codes' : '--lists'} is for an index on this machine. Leave it out, or build one: --index ivf`,
+        );
+      }
       const result = isRemote
         ? await indexOnMilvus(store, { ...request, url })
         : await indexStore(store, request);

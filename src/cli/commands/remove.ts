@@ -1,13 +1,13 @@
 /** `knnlm remove`: documents out of a store, at once. Loads no model. */
 import { dirname, resolve } from 'node:path';
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import { checkWritable, replaceFile } from '../../datastore/files.ts';
 import { removeDocuments } from '../../datastore/remove-documents.ts';
 import type { DocumentSelection } from '../../datastore/select-documents.ts';
 import { removeFromMilvus } from '../../knnlm/milvus-store.ts';
 import { removeWithReceipt } from '../../knnlm/removal-receipt.ts';
 import { defineCommand } from '../command.ts';
-import { collect } from '../options.ts';
+import { collect, metadataField } from '../options.ts';
 import type { Screen } from '../screen.ts';
 import { receiptText, removalText } from '../views/changes.ts';
 
@@ -94,13 +94,6 @@ function configure(command: Command): void {
     .option('--compact', 'take their bytes out of the files too, and look for them there')
     .option('--receipt <file>', 'write what was removed, and how its absence was checked, as JSON')
     .option('--dry-run', 'only say what would be removed');
-}
-
-/** `author=Smith` */
-function metadataField(text: string, previous: Record<string, string> = {}) {
-  const at = text.indexOf('=');
-  if (at < 1) throw new InvalidArgumentError('It must be key=value, such as author=Smith.');
-  return { ...previous, [text.slice(0, at)]: text.slice(at + 1) };
 }
 
 const selectionOf = (ids: string[], options: RemoveOptions): DocumentSelection => ({

@@ -14,6 +14,7 @@ export function indexSummary(result: IndexStoreResult, colors: Colors): string {
     [
       ['entries', count(result.entries)],
       ['lists', `${count(result.lists)}, ${count(settings.probes)} read per search`],
+      ['codes', result.codes],
       ['found', `${percent(recall)} of the true neighbors; log p off by ${error.toFixed(4)} nats`],
       ['size', bytes(result.bytes)],
       ['time', duration(result.seconds)],
@@ -27,7 +28,7 @@ export function builtIndexText(index: BuiltIndex | KeptIndex): string {
   const { recall, error, seconds } = index;
   const what =
     'lists' in index && index.lists !== undefined
-      ? [`${count(index.lists)} lists`, bytes(index.bytes ?? 0)]
+      ? [`${count(index.lists)} lists of ${index.codes}`, bytes(index.bytes ?? 0)]
       : 'url' in index && index.url !== undefined
         ? [oneLine(index.url), `${count(index.sent ?? 0)} entries sent`]
         : [];

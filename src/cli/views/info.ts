@@ -42,6 +42,7 @@ function indexText({
   kind,
   indexed,
   lists,
+  codes,
   probes,
   recall,
   error,
@@ -52,7 +53,9 @@ function indexText({
 }: StoreInfo['index']) {
   const words = [`${oneLine(kind)} of ${count(indexed ?? 0)} entries`];
   if (lists !== undefined && probes !== undefined)
-    words.push(`${count(probes)} of ${count(lists)} lists read per search`);
+    words.push(
+      `${count(probes)} of ${count(lists)} lists of ${oneLine(codes ?? '')} read per search`,
+    );
   else if (url !== undefined)
     words.push(
       oneLine(url),

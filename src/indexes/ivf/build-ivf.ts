@@ -6,7 +6,7 @@
  * happens in worker threads; the header is written last, so that an interrupted build leaves the folder as it was.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { ioError, KnnLMError } from '../../errors.ts';
@@ -19,7 +19,14 @@ import { WorkerPool } from '../worker-pool.ts';
 import { assignKeys } from './assign-keys.ts';
 import type { BuilderStart, CodeScales, Run } from './build-task.ts';
 import { gatherLists } from './gather-lists.ts';
-import { type IvfHeader, markSources, newHeader, syncFolder, writeHeader } from './ivf-header.ts';
+import {
+  type IvfHeader,
+  markSources,
+  newHeader,
+  removeOtherLists,
+  syncFolder,
+  writeHeader,
+} from './ivf-header.ts';
 import { trainCentroids } from './k-means.ts';
 import { compileListKernels } from './list-kernels.ts';
 import { writeTable } from './write-table.ts';
@@ -96,7 +103,7 @@ export async function buildIvf(options: BuildIvfOptions): Promise<IvfHeader> {
       evidence: null,
     });
     await writeHeader(folder, header);
-    await removeOthers(folder, name);
+    await removeOtherLists(folder, name);
     return header;
   } catch (error) {
     if (signal?.aborted) throw new KnnLMError('ABORTED', 'Indexing was stopped.', { cause: error });
@@ -219,13 +226,4 @@ function sampleRuns(n: number, rows: number, workers: number): Run[][] {
 async function createEmpty(path: string): Promise<void> {
   const file = await open(path, 'w');
   await file.close();
-}
-
-/** Files of earlier indexes and of builds that were killed. A reader that has one open keeps it. */
-async function removeOthers(folder: string, name: string): Promise<void> {
-  for (const other of await readdir(folder)) {
-    if (/^lists-[0-9a-f]+\.bin/.test(other) && other !== name) {
-      await rm(join(folder, other), { force: true });
-    }
-  }
 }

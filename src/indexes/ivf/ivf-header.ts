@@ -2,16 +2,18 @@
  * `ivf.json`: what an inverted file is of, how it is searched, and how that was chosen. Written last and replaced whole, so
  * that a half-built index is never seen; its own checksum and those it holds find every changed byte.
  */
-import { open, readFile, rename } from 'node:fs/promises';
+import { open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { ioError, KnnLMError } from '../../errors.ts';
 import type { KeyDtype, KeySource } from '../../math/vectors.ts';
 import { bytesPerKey } from '../chunk.ts';
+import type { Codec } from './codec.ts';
 
 export const HEADER_FILE = 'ivf.json';
 const FORMAT = 'knnlm-ivf';
-const VERSION = 1;
+/** 2 has product codes. */
+const VERSIONS = '1 and 2';
 /** Bytes at both ends of the keys that say whether they are still the ones that were indexed. */
 const MARK_BYTES = 65536;
 
@@ -28,7 +30,7 @@ export interface SourceMark {
 export interface IvfSettings {
   /** Lists read per query. More find more and take longer. */
   probes: number;
-  /** Neighbors per k compared exactly by their stored keys; 0 takes the distances that the 8-bit codes give. */
+  /** Neighbors per k compared exactly by their stored keys; 0 takes the distances that the codes give. */
   rerank: number;
   /** Weight of a list's spread beside its centroid's distance when lists are ordered. */
   spreadWeight: number;
@@ -36,7 +38,7 @@ export interface IvfSettings {
 
 export interface IvfHeader {
   format: typeof FORMAT;
-  version: typeof VERSION;
+  version: number;
   dim: number;
   entries: number;
   lists: number;
@@ -47,11 +49,13 @@ export interface IvfHeader {
   settings: IvfSettings;
   /** What was measured when the settings were chosen. */
   evidence: Record<string, unknown> | null;
+  /** Of version 2; without it codes are 8 bits per dimension. */
+  codec?: Codec;
 }
 
 export const newHeader = (fields: Omit<IvfHeader, 'format' | 'version'>): IvfHeader => ({
   format: FORMAT,
-  version: VERSION,
+  version: fields.codec ? 2 : 1,
   ...fields,
 });
 
@@ -83,10 +87,10 @@ export async function readHeader(folder: string): Promise<IvfHeader | undefined>
   if (header?.format !== FORMAT || stored.crc32 !== crc32(JSON.stringify(header))) {
     throw corruptIndex(`${path} does not match its checksum`);
   }
-  if (header.version !== VERSION) {
+  if (header.version !== (header.codec ? 2 : 1)) {
     throw new KnnLMError(
       'STORE_VERSION',
-      `The index ${path} has format version ${header.version}, this program reads ${VERSION}. ${REBUILD}.`,
+      `The index ${path} has format version ${header.version}, this program reads ${VERSIONS}. ${REBUILD}.`,
     );
   }
   return header;
@@ -110,6 +114,15 @@ export async function writeHeader(folder: string, header: IvfHeader): Promise<vo
     await syncFolder(folder);
   } catch (cause) {
     throw ioError('write', path, cause);
+  }
+}
+
+/** Files of earlier indexes and of builds that were killed. A reader that has one open keeps it. */
+export async function removeOtherLists(folder: string, name: string): Promise<void> {
+  for (const other of await readdir(folder)) {
+    if (/^lists-[0-9a-f]+\.bin/.test(other) && other !== name) {
+      await rm(join(folder, other), { force: true });
+    }
   }
 }
 

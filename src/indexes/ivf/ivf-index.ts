@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { KnnLMError } from '../../errors.ts';
 import { Breather } from '../../math/breather.ts';
 import type { KeySource } from '../../math/vectors.ts';
-import { type FlatRanges, flattenRanges } from '../id-ranges.ts';
+import { countIds, type FlatRanges, flattenRanges } from '../id-ranges.ts';
 import { checkSearch } from '../search-chunks.ts';
 import type { Neighbors, SearchOptions, VectorIndex } from '../vector-index.ts';
 import { WorkerPool } from '../worker-pool.ts';
@@ -65,10 +65,17 @@ export class IvfIndex implements VectorIndex {
   readonly header: IvfHeader;
   /** Used where a search names no others. */
   settings: IvfSettings;
+  /** Whether there are keys to compare exactly. */
+  readonly hasKeys: boolean;
   /** One worker each. */
   readonly #pools: readonly WorkerPool[];
 
-  private constructor(header: IvfHeader, pools: readonly WorkerPool[], memoryBytes: number) {
+  private constructor(
+    { header, sources }: { header: IvfHeader; sources: readonly KeySource[] },
+    pools: readonly WorkerPool[],
+    memoryBytes: number,
+  ) {
+    this.hasKeys = sources.length > 0;
     this.size = header.entries;
     this.dim = header.dim;
     this.header = header;
@@ -101,7 +108,7 @@ export class IvfIndex implements VectorIndex {
     try {
       const ready = await Promise.all(pools.map((p) => p.run<ReadyResult>({ kind: 'ready' })));
       const bytes = ready.reduce((sum, worker) => sum + worker.memoryBytes, 0);
-      return new IvfIndex(header, pools, bytes);
+      return new IvfIndex({ header, sources }, pools, bytes);
     } catch (error) {
       await Promise.all(pools.map((pool) => pool.close()));
       throw error;
@@ -110,7 +117,7 @@ export class IvfIndex implements VectorIndex {
 
   async search(queries: Float32Array, options: IvfSearchOptions): Promise<Neighbors> {
     const q = checkSearch(this, queries, options);
-    const settings = checkSettings({
+    const asked = checkSettings({
       probes: options.probes ?? this.settings.probes,
       rerank: options.rerank ?? this.settings.rerank,
       spreadWeight: options.spreadWeight ?? this.settings.spreadWeight,
@@ -129,6 +136,7 @@ export class IvfIndex implements VectorIndex {
     };
     const cancel = new Int32Array(new SharedArrayBuffer(4));
     const exclude = flattenRanges(options.exclude ?? [], this.size, true);
+    const settings = { ...asked, probes: this.#probesFor(asked.probes, exclude) };
     const own = options.excludePerQuery?.map((ranges) => flattenRanges(ranges, this.size));
     const size = this.#tileSize(k, settings);
     const stop = () => Atomics.store(cancel, 0, 1);
@@ -163,6 +171,12 @@ export class IvfIndex implements VectorIndex {
 
   async close(): Promise<void> {
     await Promise.all(this.#pools.map((pool) => pool.close()));
+  }
+
+  /** The fewer entries may be found, the more lists are read: all of them in the end, so that none is missed for being alone. */
+  #probesFor(probes: number, exclude: FlatRanges): number {
+    const left = Math.max(1, this.size - countIds(exclude));
+    return Math.min(this.header.lists, Math.round((probes * this.size) / left));
   }
 
   #depth(k: number, { rerank }: IvfSettings): number {

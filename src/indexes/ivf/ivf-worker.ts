@@ -9,6 +9,7 @@ import { ListCache } from './list-cache.ts';
 import { KernelMemory, Layout, MOST_MEMORY_BYTES } from './list-kernels.ts';
 import { ListSearch, searchLayout } from './list-search.ts';
 import { openTable } from './open-table.ts';
+import { ProductLists, productAddresses } from './product-lists.ts';
 import { Reranker, rerankLayout } from './rerank.ts';
 
 const { module, worker, workers, path, header, sources, cacheBytes } =
@@ -22,6 +23,7 @@ async function open(): Promise<ReadyResult> {
   const product = await IntegerProduct.create().catch(() => undefined);
   const layout = new Layout();
   const at = searchLayout(layout, table.layout);
+  const productAt = header.codec && productAddresses(layout, table);
   const rerankAt = rerankLayout(layout, header.dim, bytesPerKey(sources[0]!.dtype, header.dim));
   const bytes = ringBytes(table.offsets, MOST_MEMORY_BYTES - layout.end);
   const start = layout.take(bytes);
@@ -36,7 +38,8 @@ async function open(): Promise<ReadyResult> {
     offsets,
     checksums,
   });
-  search = new ListSearch({ memory, at, table, cache, product, has });
+  const productLists = productAt && new ProductLists(memory, productAt, table);
+  search = new ListSearch({ memory, at, table, cache, product, productLists, has });
   reranker = new Reranker(memory, rerankAt, sources, header.dim);
   return { memoryBytes: bytes + table.layout.end };
 }

@@ -6,15 +6,26 @@ type Kernel = (...args: (number | boolean)[]) => number;
 
 export type ListKernels = Record<
   | 'accumulate'
+  | 'addProducts'
   | 'addToSums'
   | 'collect'
+  | 'collectProductBlocks'
+  | 'collectProductCodes'
   | 'collectProducts'
+  | 'decodeGaps'
   | 'distances'
+  | 'encodeProducts'
   | 'gatherColumns'
+  | 'innerProduct'
   | 'keepNearest'
+  | 'narrowTables'
   | 'nearest'
+  | 'productTables'
   | 'quantize'
-  | 'sortPairs',
+  | 'residuals'
+  | 'rotate'
+  | 'sortPairs'
+  | 'sumTables',
   Kernel
 >;
 

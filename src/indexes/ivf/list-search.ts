@@ -19,6 +19,7 @@ import type { ListCache } from './list-cache.ts';
 import type { KernelMemory, Layout } from './list-kernels.ts';
 import { listLayout, roundUp, type TableLayout } from './lists-file.ts';
 import type { OpenTable } from './open-table.ts';
+import type { ProductLists } from './product-lists.ts';
 
 /** Integers of a query: two digits of base 2^SHIFT, both within the 7 bits that are exact on every processor. */
 const SHIFT = 7;
@@ -83,6 +84,8 @@ export interface ListSearchOptions {
   cache: ListCache;
   /** Undefined where onnxruntime is missing: the kernels then do all the work, with the same result. */
   product: IntegerProduct | undefined;
+  /** Where rows are product codes; centroids never are. */
+  productLists: ProductLists | undefined;
   /** Lists that this worker has. */
   has: (list: number) => boolean;
 }
@@ -109,6 +112,8 @@ export class ListSearch {
     this.#codes = Array.from({ length: q }, (_, i) =>
       encodeQuery(task.queries.subarray(i * dim, (i + 1) * dim), table.space, RANGE),
     );
+    const norms = this.#codes.map(({ norm }) => norm);
+    this.#o.productLists?.begin(task.queries, norms);
     if (q >= PRODUCT_QUERIES) this.#fillColumns();
     this.#setWeight(task.spreadWeight);
     const wanted = await this.#chooseLists(task.probes);
@@ -120,7 +125,8 @@ export class ListSearch {
       if (Atomics.load(task.cancel, 0) !== 0) {
         throw new KnnLMError('ABORTED', 'The search was stopped.');
       }
-      await this.#scanList(list, queries, room, task);
+      if (this.#o.productLists) this.#scanProductCodes(list, queries, room, task);
+      else await this.#scanList(list, queries, room, task);
     }
     return this.#rank(q, room, task);
   }
@@ -183,11 +189,30 @@ export class ListSearch {
     };
     for (let row = 0; row < count; row += BLOCK_ROWS) {
       await this.#scan(this.#block(rows, row), queries, room, 0);
-      for (const query of queries) {
-        const found = this.#o.memory.u32[room.counts / 4 + query]!;
-        if (found > room.capacity - BLOCK_ROWS) this.#keepNearest(query, room, task);
+      for (const query of queries) this.#makeRoom(query, room, task);
+    }
+  }
+
+  #scanProductCodes(list: number, queries: number[], room: Room, task: ProbeTask): void {
+    const { table, cache, productLists, memory } = this.#o;
+    productLists!.enter(list, cache.get(list));
+    const rows = table.rows[list]!;
+    for (const query of queries) {
+      for (let row = 0; row < rows; row += BLOCK_ROWS) {
+        const block = { row, count: Math.min(BLOCK_ROWS, rows - row) };
+        const found = memory.u32[room.counts / 4 + query]!;
+        const out = room.pairs + (query * room.capacity + found) * 8;
+        const more = productLists!.collect(block, query, this.#limits[query]!, out);
+        memory.u32[room.counts / 4 + query] = found + more;
+        this.#makeRoom(query, room, task);
       }
     }
+  }
+
+  /** For the rows of one more block. */
+  #makeRoom(query: number, room: Room, task: ProbeTask): void {
+    const found = this.#o.memory.u32[room.counts / 4 + query]!;
+    if (found > room.capacity - BLOCK_ROWS) this.#keepNearest(query, room, task);
   }
 
   #block({ codes, scales, biases, ids, count }: Rows, row: number): Rows {

@@ -9,11 +9,15 @@
  *            (r') u32 entry id, (r') f32 code scale, (r') f32 bias, (r', p) u8 code
  *
  * Rows that only round up have a NaN bias. A list's spread is the mean squared distance of its rows from the centroid.
+ *
+ * Version 2 has product codes (`codec.ts`). Behind the table's checksums come
+ *            (L') u32 bytes of each list, (width, p) f32 rotation, (M, part, words) f32 codebooks
+ * and lists lie without gaps (`product-list.ts`).
  */
 import { paddedWidth } from '../chunk.ts';
+import { type Codec, type ProductShape, productShape } from './codec.ts';
 
 export const MAGIC = 'KNNLMIVF';
-export const VERSION = 1;
 export const HEAD_BYTES = 64;
 
 export const roundUp = (value: number, to: number): number => Math.ceil(value / to) * to;
@@ -31,11 +35,22 @@ export interface TableLayout {
   codes: number;
   rows: number;
   checksums: number;
+  /** Of product codes only. */
+  product: ProductLayout | undefined;
   /** End of the table, start of the first list. */
   end: number;
 }
 
-export function tableLayout(dim: number, lists: number): TableLayout {
+export interface ProductLayout extends ProductShape {
+  codec: Codec;
+  /** Byte offsets. */
+  sizes: number;
+  rotation: number;
+  books: number;
+  end: number;
+}
+
+export function tableLayout(dim: number, lists: number, codec?: Codec): TableLayout {
   const padded = paddedWidth(dim);
   const column = roundUp(lists, 4) * 4;
   const mean = HEAD_BYTES;
@@ -46,8 +61,27 @@ export function tableLayout(dim: number, lists: number): TableLayout {
   const codes = spreads + column;
   const rows = codes + (column / 4) * padded;
   const checksums = rows + column;
-  const end = roundUp(checksums + column, 64);
-  return { padded, lists, mean, scale, scales, biases, spreads, codes, rows, checksums, end };
+  const product = codec && productLayout(codec, { dim, padded, start: checksums + column, column });
+  const end = roundUp(product?.end ?? checksums + column, 64);
+  const table = { padded, lists, mean, scale, scales, biases, spreads, codes, rows, checksums };
+  return { ...table, product, end };
+}
+
+function productLayout(
+  codec: Codec,
+  { dim, padded, start, column }: { dim: number; padded: number; start: number; column: number },
+): ProductLayout {
+  const shape = productShape(codec, dim);
+  const rotation = start + column;
+  const books = rotation + shape.width * padded * 4;
+  return {
+    ...shape,
+    codec,
+    sizes: start,
+    rotation,
+    books,
+    end: books + shape.width * shape.words * 4,
+  };
 }
 
 /** Byte offsets within a list of so many rows. */
@@ -72,12 +106,19 @@ export function listLayout(rows: number, padded: number): ListLayout {
   };
 }
 
-/** (L + 1) where each list starts in the file, and its end. */
-export function listOffsets(rows: Uint32Array, table: TableLayout): Float64Array {
+/**
+ * (L + 1) where each list starts in the file, and its end.
+ * @param sizes (L) bytes of each, of product codes
+ */
+export function listOffsets(
+  rows: Uint32Array,
+  table: TableLayout,
+  sizes?: Uint32Array,
+): Float64Array {
   const offsets = new Float64Array(rows.length + 1);
   offsets[0] = table.end;
   for (let l = 0; l < rows.length; l++) {
-    offsets[l + 1] = offsets[l]! + listLayout(rows[l]!, table.padded).bytes;
+    offsets[l + 1] = offsets[l]! + (sizes ? sizes[l]! : listLayout(rows[l]!, table.padded).bytes);
   }
   return offsets;
 }
@@ -85,7 +126,8 @@ export function listOffsets(rows: Uint32Array, table: TableLayout): Float64Array
 export function writeHead(target: Uint8Array, dim: number, table: TableLayout): void {
   target.set(Buffer.from(MAGIC, 'latin1'));
   const view = new DataView(target.buffer, target.byteOffset);
-  for (const [i, value] of [VERSION, dim, table.padded, table.lists].entries()) {
+  const version = table.product ? 2 : 1;
+  for (const [i, value] of [version, dim, table.padded, table.lists].entries()) {
     view.setUint32(MAGIC.length + 4 * i, value, true);
   }
 }

@@ -21,37 +21,54 @@ export interface OpenTable {
 }
 
 export function openTable(path: string, header: IvfHeader): OpenTable {
-  const layout = tableLayout(header.dim, header.lists);
+  const layout = tableLayout(header.dim, header.lists, header.codec);
   let handle: number | undefined;
   try {
     handle = openSync(path, 'r');
-    const bytes = new Uint8Array(layout.end);
-    let done = 0;
-    for (let got = 1; got > 0 && done < bytes.length; done += got) {
-      got = readSync(handle, bytes, done, bytes.length - done, done);
-    }
     const fileBytes = fstatSync(handle).size;
-    if (done < bytes.length || fileBytes !== header.file.bytes) {
+    if (fileBytes !== header.file.bytes || fileBytes < layout.end) {
       throw corruptIndex(
         `The index file ${path} has ${fileBytes} bytes, but should have ${header.file.bytes}`,
       );
     }
+    const bytes = new Uint8Array(layout.end);
+    readFully(handle, bytes, { path, position: 0 });
     if (crc32(bytes) !== header.file.tableCrc32) {
       throw corruptIndex(`The table of the index file ${path} does not match its checksum`);
     }
     const rows = new Uint32Array(bytes.buffer, layout.rows, header.lists);
+    const { product } = layout;
+    const sizes = product && new Uint32Array(bytes.buffer, product.sizes, header.lists);
     return {
       handle,
       layout,
       bytes,
       space: spaceOf(header, bytes, layout),
       rows,
-      offsets: listOffsets(rows, layout),
+      offsets: listOffsets(rows, layout, sizes),
       checksums: new Uint32Array(bytes.buffer, layout.checksums, header.lists),
     };
   } catch (cause) {
     if (handle !== undefined) closeSync(handle);
     throw cause instanceof KnnLMError ? cause : ioError('read', path, cause);
+  }
+}
+
+/** Fills `target` from a place in the file. Errors: `STORE_CORRUPT` where the file ends, `IO`. */
+export function readFully(
+  handle: number,
+  target: Uint8Array,
+  { path, position }: { path: string; position: number },
+): void {
+  for (let done = 0; done < target.length; ) {
+    let got: number;
+    try {
+      got = readSync(handle, target, done, target.length - done, position + done);
+    } catch (cause) {
+      throw ioError('read', path, cause);
+    }
+    if (got === 0) throw corruptIndex(`The index file ${path} ends at byte ${position + done}`);
+    done += got;
   }
 }
 

@@ -9,7 +9,7 @@ import type { Neighbors } from '../vector-index.ts';
 import { type IvfHeader, type IvfSettings, writeHeader } from './ivf-header.ts';
 import type { IvfIndex } from './ivf-index.ts';
 
-export interface TuneIvfOptions {
+export interface IndexTrials {
   /** Folder of the index: its header gets the settings. */
   folder: string;
   /** (q, d) queries like those to come. */
@@ -32,63 +32,75 @@ export interface Trial extends IvfSettings {
   recall: number;
   /** As judged. */
   error: number;
+  /** How many were searched. */
+  queries: number;
 }
 
 /** Keys compared exactly per neighbor wanted: on real keys all errors of the 8-bit order lie within. */
 const RERANK = 1.25;
 
+/** As far as keys are compared where distances of the codes are rough: most true neighbors are among so many per k. */
+const DEEPER = [0, 2, 4];
+
 export interface TunedIvf {
   header: IvfHeader;
   trials: Trial[];
+  chosen: Trial;
   /** False when even reading all lists costs more than allowed. */
   reached: boolean;
+  /** What exact search finds. */
+  truth: Neighbors;
 }
 
-export async function tuneIvf(index: IvfIndex, options: TuneIvfOptions): Promise<TunedIvf> {
-  const { folder, maxError, onTrial } = options;
-  const { lists } = index.header;
+/** Chooses how many lists are read. For 8-bit codes, whose distances are all but exact. */
+export async function tuneIvf(index: IvfIndex, options: IndexTrials): Promise<TunedIvf> {
+  const { lists, settings } = index.header;
+  const { spreadWeight } = settings;
   const truth = await search(index, options, { probes: lists, rerank: RERANK });
+  function* candidates(): Generator<IvfSettings> {
+    for (const rerank of [0, RERANK]) {
+      for (const probes of ladder(lists)) yield { probes, rerank, spreadWeight };
+    }
+  }
+  return await firstGoodEnough(index, candidates(), { ...options, truth });
+}
+
+/** Chooses how many neighbors are compared by their keys, in as many lists as the index reads. For product codes. */
+export async function tuneRerank(
+  index: IvfIndex,
+  options: IndexTrials & { truth: Neighbors },
+): Promise<TunedIvf> {
+  const reranks = index.hasKeys ? DEEPER : [0];
+  const candidates = reranks.map((rerank) => ({ ...index.header.settings, rerank }));
+  return await firstGoodEnough(index, candidates, options);
+}
+
+/** The first setting within the error, from quick ones to exact ones; the last if there is none. It is stored. */
+async function firstGoodEnough(
+  index: IvfIndex,
+  candidates: Iterable<IvfSettings>,
+  options: IndexTrials & { truth: Neighbors },
+): Promise<TunedIvf> {
+  const { folder, maxError, truth, k } = options;
+  const queries = options.queries.length / index.dim;
   const trials: Trial[] = [];
-  const attempt = async (settings: IvfSettings): Promise<Trial> => {
+  for (const settings of candidates) {
     const found = await search(index, options, settings);
     const recall = await recallOf(found, truth);
-    const trial = { ...settings, recall, error: await options.judge(found, truth) };
+    const error = await options.judge(found, truth);
+    const trial: Trial = { ...settings, recall, error, queries };
     trials.push(trial);
-    onTrial?.(trial);
-    return trial;
-  };
-  const { spreadWeight } = index.header.settings;
-  const chosen = await firstGoodEnough(attempt, lists, spreadWeight, maxError);
-  const { probes, rerank, recall, error } = chosen;
+    options.onTrial?.(trial);
+    if (error <= maxError) break;
+  }
+  const chosen = trials.at(-1)!;
+  const { probes, rerank, spreadWeight, recall, error } = chosen;
   const settings: IvfSettings = { probes, rerank, spreadWeight };
-  const evidence = {
-    queries: options.queries.length / index.dim,
-    k: options.k,
-    maxError,
-    error,
-    recall,
-  };
+  const evidence = { queries, k, maxError, error, recall };
   const header = { ...index.header, settings, evidence };
   await writeHeader(folder, header);
   index.settings = settings;
-  return { header, trials, reached: error <= maxError };
-}
-
-/** The fewest lists within the error, with the codes' distances if they will do; the most exact setting otherwise. */
-async function firstGoodEnough(
-  attempt: (settings: IvfSettings) => Promise<Trial>,
-  lists: number,
-  spreadWeight: number,
-  maxError: number,
-): Promise<Trial> {
-  let last: Trial | undefined;
-  for (const rerank of [0, RERANK]) {
-    for (const probes of ladder(lists)) {
-      last = await attempt({ probes, rerank, spreadWeight });
-      if (last.error <= maxError) return last;
-    }
-  }
-  return last!;
+  return { header, trials, chosen, reached: error <= maxError, truth };
 }
 
 /** 4, 6, 8, 12, 16, 24, … and all lists. */
@@ -100,7 +112,7 @@ function* ladder(lists: number): Generator<number> {
   yield lists;
 }
 
-function search(index: IvfIndex, options: TuneIvfOptions, settings: Partial<IvfSettings>) {
+function search(index: IvfIndex, options: IndexTrials, settings: Partial<IvfSettings>) {
   const { queries, k, exclude, excludePerQuery, signal } = options;
   return index.search(queries, { k, exclude, excludePerQuery, signal, ...settings });
 }

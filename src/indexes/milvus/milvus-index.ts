@@ -258,7 +258,7 @@ export class MilvusIndex implements VectorIndex {
         limit: atMost,
         // What is not on the server need not be left out.
         filter: outside(isLast ? exclude : subtract(exclude, this.#removed), first),
-        params: atLeast(settings.params, atMost),
+        params: this.#paramsFor(settings.params, atMost, left),
       },
       { signal },
     );
@@ -275,6 +275,20 @@ export class MilvusIndex implements VectorIndex {
       if (!isLast && kept.length < Math.min(depth, hits[i]!.length)) short.push(row);
     }
     return short;
+  }
+
+  /** A graph's search is as wide as the neighbors wanted at least; of fewer entries more lists are read. */
+  #paramsFor(params: Record<string, number>, limit: number, left: number): Record<string, number> {
+    const { ef, search_list, nprobe } = params;
+    const lists = this.header.index?.params.nlist ?? Number.POSITIVE_INFINITY;
+    return {
+      ...params,
+      ...(ef !== undefined && { ef: Math.max(ef, limit) }),
+      ...(search_list !== undefined && { search_list: Math.max(search_list, limit) }),
+      ...(nprobe !== undefined && {
+        nprobe: Math.min(lists, Math.round((nprobe * this.size) / left)),
+      }),
+    };
   }
 
   async #deliver(search: Search, result: Neighbors): Promise<void> {
@@ -327,13 +341,4 @@ export class MilvusIndex implements VectorIndex {
       signal?.removeEventListener('abort', stop);
     }
   }
-}
-
-/** A graph's search is as wide as the neighbors wanted at least. */
-function atLeast(params: Record<string, number>, limit: number): Record<string, number> {
-  const widths = ['ef', 'search_list'].filter((name) => params[name] !== undefined);
-  return {
-    ...params,
-    ...Object.fromEntries(widths.map((name) => [name, Math.max(params[name]!, limit)])),
-  };
 }

@@ -1,8 +1,9 @@
 /**
- * What an index is measured on when it is built: stored keys as queries, spread over the documents, that may not find
- * their own documents; and what a wrong answer costs, in nats.
+ * What an index is measured by: stored keys as queries, which may not find their own documents, and the error that misses
+ * and inexact distances cause in the mixture's log-probability of what followed them.
  */
 import type { Datastore } from '../datastore/datastore.ts';
+import type { IndexTrials } from '../indexes/ivf/tune-ivf.ts';
 import { readKeys } from '../indexes/read-keys.ts';
 import type { Neighbors } from '../indexes/vector-index.ts';
 import type { IdRange } from '../math/vectors.ts';
@@ -11,7 +12,9 @@ import { retrievalError, valueLogFrequencies } from './retrieval-error.ts';
 import { mergeRanges } from './retriever.ts';
 
 /** Error allowed when none is named, in nats. */
-export const MAX_ERROR = 0.01;
+export const MAX_ERROR = 0.005;
+/** Queries that the error is measured on. */
+const QUERIES = 1024;
 /** A document with more than this share of all entries is not left out whole: there would be nothing left to find. */
 const LARGE_DOCUMENT = 0.1;
 /**
@@ -20,20 +23,12 @@ const LARGE_DOCUMENT = 0.1;
  */
 const TUNED = { lambda: 0.7, spreads: 1 / 7 };
 
-export interface IndexMeasure {
-  /** (q, d) */
-  queries: Float32Array;
-  exclude: readonly IdRange[];
-  /** (q) */
-  excludePerQuery: IdRange[][];
-  k: number;
-  /** Mean |Δ log p| of the mixture when `found` is found instead of `truth`. */
-  judge: (found: Neighbors, truth: Neighbors) => Promise<number>;
-}
-
-/** @param count queries */
-export async function measureIndex(datastore: Datastore, count: number): Promise<IndexMeasure> {
-  const held = holdOut(datastore, count);
+/** @param queries at most. Errors: those of reading keys and values. */
+export async function indexJudge(
+  datastore: Datastore,
+  queries = QUERIES,
+): Promise<Pick<IndexTrials, 'queries' | 'exclude' | 'excludePerQuery' | 'k' | 'judge'>> {
+  const held = holdOut(datastore, queries);
   const entries = Int32Array.from(held, ({ entry }) => entry);
   const targets = await datastore.values(entries);
   const frequencies = await valueLogFrequencies(datastore);
