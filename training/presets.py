@@ -1,6 +1,7 @@
 """The numbers of a run: how large the model is, how long and how fast it learns.
 
-`wiki-mini` is the model bundled with this package. `smoke` is the same recipe made small enough to
+`wiki-mini` is the model bundled with this package. `wiki-micro` is a quarter of it, for pairs of models that differ in
+their training text alone. `smoke` is the same recipe made small enough to
 go from text to a checked ONNX file in about a minute on two cores.
 """
 
@@ -44,6 +45,24 @@ PRESETS = {
             max_position_embeddings=512,
         ),
         tokens=43_300_000,
+        tokens_per_step=16_384,
+        short_window=256,
+        long_from=0.88,
+        warmup_steps=40,
+        constant_until=0.5,
+        final_rate=0.03,
+    ),
+    "wiki-micro": Preset(
+        model=ModelConfig(
+            vocab_size=8192,
+            hidden_size=128,
+            intermediate_size=352,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            max_position_embeddings=512,
+        ),
+        tokens=25_000_000,
         tokens_per_step=16_384,
         short_window=256,
         long_from=0.88,

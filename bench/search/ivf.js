@@ -8,6 +8,7 @@
 // alone. With them the cost of approximate search is told in nats: the mean |Δ log p_kNN| where both are finite, and of the
 // mixture (λ = 0.7, T = a seventh of the spread), its mean and its signed mean; perplexity against exact search.
 // `--weights 0.25,0,0.5` measures other weights of the lists' spread beside the default.
+// `--usearch FOLDER` adds the JavaScript package usearch, installed there. Graph indexes are read 16 times as wide as lists are probed.
 // FAISS runs in Python: set KNNLM_PYTHON to one that has faiss-cpu and numpy; without it that side is skipped.
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -19,9 +20,11 @@ import { parseArgs } from 'node:util';
 import { FlatIndex } from '../../dist/indexes/flat-index.js';
 import { buildIvf } from '../../dist/indexes/ivf/build-ivf.js';
 import { IvfIndex } from '../../dist/indexes/ivf/ivf-index.js';
+import { readKeys } from '../../dist/indexes/read-keys.js';
 import { interpolate, knnLogProbOf } from '../../dist/knnlm/interpolate.js';
 import { median, percentile, round } from '../common.js';
 import { describeFile, readQueries } from './keys-file.js';
+import { startUsearch } from './usearch.js';
 
 const { values: options } = parseArgs({
   options: {
@@ -39,6 +42,7 @@ const { values: options } = parseArgs({
     probes: { type: 'string', default: '16,32,64,128' },
     peers: { type: 'string', default: 'SQfp16,PQ64' },
     memory: { type: 'string', default: `${2 ** 31}` },
+    usearch: { type: 'string' },
     weights: { type: 'string', default: '0.25' },
   },
 });
@@ -78,13 +82,24 @@ if (spawnSync(python, ['-c', 'import faiss, numpy']).status === 0) {
   }
 } else console.error(`FAISS is skipped: ${python} cannot import faiss. Set KNNLM_PYTHON.`);
 
+if (options.usearch) {
+  const readRows = (first, count) =>
+    readKeys(
+      [keys],
+      keys.dim,
+      Int32Array.from({ length: count }, (_, i) => first + i),
+    );
+  const input = { dim: keys.dim, n, k, q, threads, folder, queries, readRows };
+  engines.push(await startUsearch(options.usearch, input));
+}
+
 const rows = [];
 for (const probe of probes) {
   const measured = engines.map(() => ({ single: [], batch: [] }));
   const found = [];
   for (let r = 0; r < Number(options.rounds); r++) {
     for (const [e, engine] of engines.entries()) {
-      const setting = engine.name.startsWith('HNSW') ? Math.max(k, 16 * probe) : probe;
+      const setting = engine.hnsw ? Math.max(k, 16 * probe) : probe;
       found[e] = await engine.batch(setting, measured[e].batch);
       await engine.single(setting, measured[e].single);
     }
@@ -93,7 +108,7 @@ for (const probe of probes) {
     const { single, batch } = measured[e];
     rows.push({
       engine: engine.name,
-      probes: engine.name.startsWith('HNSW') ? Math.max(k, 16 * probe) : probe,
+      probes: engine.hnsw ? Math.max(k, 16 * probe) : probe,
       recall: round(recallOf(found[e]), 4),
       ...judge(found[e]),
       p50: round(median(single), 2),
@@ -178,6 +193,7 @@ async function startFaiss(index) {
   const out = join(folder, 'faiss');
   return {
     name: index,
+    hnsw: index.startsWith('HNSW'),
     buildSeconds: about.seconds,
     diskBytes: about.diskBytes,
     memoryBytes: about.memoryBytes,

@@ -17,7 +17,7 @@ export const neighbors: Experiment = {
     const few = series.find(({ name }) => name === 'k = 8') ?? series[0]!;
     return {
       question: 'How does perplexity depend on the number of neighbors?',
-      setup: `${await describeSetup(lab, 'domain', memory)} λ and T were chosen for every k.`,
+      setup: `${await describeSetup(lab, 'domain', memory)} λ and T were chosen for every k, T from a grid of ratio √2.`,
       paper: {
         where: 'Figure 4',
         setting: 'WikiText-103, dev; read off the figure, ±0.2',
