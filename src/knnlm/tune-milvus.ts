@@ -72,7 +72,12 @@ export async function tuneMilvus(
 
 async function searchHere(
   datastore: Datastore,
-  { queries, k, exclude, excludePerQuery }: Pick<IndexTrials, 'queries' | 'k' | 'exclude' | 'excludePerQuery'>,
+  {
+    queries,
+    k,
+    exclude,
+    excludePerQuery,
+  }: Pick<IndexTrials, 'queries' | 'k' | 'exclude' | 'excludePerQuery'>,
   options: { threads?: number; memoryBytes?: number; signal?: AbortSignal },
 ): Promise<Neighbors> {
   const sources = datastore.keySources();

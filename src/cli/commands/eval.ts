@@ -15,8 +15,8 @@ import {
   documentOptions,
   positiveInteger,
 } from '../options.ts';
-import { warnOfFailure } from './generate.ts';
 import { evaluationText } from '../views/evaluation.ts';
+import { warnOfFailure } from './generate.ts';
 
 interface EvalOptions extends MemoryOptions, DocumentOptions {
   maxTokens?: number;
