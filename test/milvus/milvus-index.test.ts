@@ -8,11 +8,15 @@ import { DatastoreWriter } from '../../dist/datastore/datastore-writer.js';
 import { documentHash } from '../../dist/datastore/hash.js';
 import { readMilvusHeader } from '../../dist/indexes/milvus/milvus-header.js';
 import { MilvusIndex } from '../../dist/indexes/milvus/milvus-index.js';
+import { openIndex } from '../../dist/indexes/open-index.js';
 import type { VectorIndex } from '../../dist/indexes/vector-index.js';
+import { compactStore } from '../../dist/knnlm/compact-store.js';
 import { describeIndex, indexFolder } from '../../dist/knnlm/index-folder.js';
+import { keepIndexed } from '../../dist/knnlm/keep-indexed.js';
 import { indexOnMilvus } from '../../dist/knnlm/milvus-store.js';
 import { header } from '../datastore/support.ts';
 import { indexSuite } from '../indexes/index-suite.ts';
+import { changesSuite } from '../knnlm/changes-suite.ts';
 import { hasMilvusLite, MilvusLite, missing } from './milvus-lite.ts';
 
 describe.skipIf(!hasMilvusLite)(`MilvusIndex${missing}`, () => {
@@ -65,6 +69,22 @@ describe.skipIf(!hasMilvusLite)(`MilvusIndex${missing}`, () => {
 
   indexSuite('MilvusIndex with exact distances', async () => opened(join(root, 'plain'), 1), {
     isRemote: true,
+  });
+
+  changesSuite('searches on Milvus', {
+    open: (store) =>
+      openIndex({
+        sources: store.keySources(),
+        dim: store.keyDim,
+        indexFolder: indexFolder(store.path),
+        threads: 1,
+      }),
+    compact: (path) => compactStore(path),
+    // Many stores, one after another, in one collection.
+    sync: (path) => keepIndexed(path, { index: lite.url('changes') }),
+    distanceError: 1e-5,
+    changes: 6,
+    sequences: 2,
   });
 
   it('tells where a store is searched, and how exactly', async () => {

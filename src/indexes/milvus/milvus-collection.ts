@@ -5,6 +5,7 @@
  * Schema, version 1: `id` (int64, primary) is the datastore's number × 2³¹ + the entry; `document` (varchar) its document's
  * id; `value` (int64) the token that followed; `key` (float16 vector, or float32 where the keys or the server want it).
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { KnnLMError } from '../../errors.ts';
 import { floatsToHalf } from '../../math/half.ts';
 import { formatMilvusUrl, type MilvusAddress } from './milvus-address.ts';
@@ -53,6 +54,7 @@ export const MOST_NEIGHBORS = 16_384;
 const MOST_DIM = 32_768;
 
 const LITE = /lite/i;
+const LOAD_PAUSE_MS = 20;
 /** Rows counted in one query by a server that reads them whole. */
 const LITE_COUNT_ROWS = 20_000;
 
@@ -139,7 +141,7 @@ export class MilvusCollection {
       try {
         return await this.#create(dim, 'fp16');
       } catch (error) {
-        const refused = error instanceof KnnLMError && /float16|FLOAT16/.test(error.message);
+        const refused = error instanceof KnnLMError && /float16/i.test(error.message);
         if (!refused) throw error;
         onNote('the server has no float16 vectors: keys are float32 there, twice the size');
       }
@@ -229,11 +231,18 @@ export class MilvusCollection {
 
   /** Loads what is not in the query nodes' memory yet; none of it is searched otherwise. */
   async load(options?: CallOptions): Promise<void> {
-    await this.connection.call(
-      'load the collection',
-      (c) => c.loadCollectionSync({ collection_name: this.name }),
-      options,
-    );
+    const { connection, name: collection_name } = this;
+    const request = { collection_name };
+    await connection.call('load the collection', (c) => c.loadCollectionAsync(request), options);
+    for (let pause = LOAD_PAUSE_MS; ; pause = Math.min(1000, 2 * pause)) {
+      const { state } = await connection.call(
+        'load the collection',
+        (c) => c.getLoadState(request),
+        options,
+      );
+      if (`${state}` === 'LoadStateLoaded') return;
+      await sleep(pause);
+    }
   }
 
   /** Rows with ids from `start` up to `end`, as every replica will soon see them. */

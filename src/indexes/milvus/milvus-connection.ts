@@ -48,6 +48,7 @@ export class MilvusConnection {
   readonly #access: MilvusAccess;
   readonly #timeoutMs: number;
   #client: Promise<Sdk.MilvusClient> | undefined;
+  #greeted: Promise<unknown> | undefined;
   #closed = false;
 
   /** Opens nothing yet. Errors: `INVALID_ARGUMENT` for a time-out that is none. */
@@ -88,7 +89,7 @@ export class MilvusConnection {
 
   async close(): Promise<void> {
     this.#closed = true;
-    await this.#drop();
+    await this.#client?.then((client) => client.closeConnection()).catch(() => undefined);
   }
 
   async #attempt<Result>(
@@ -97,25 +98,39 @@ export class MilvusConnection {
   ): Promise<{ result: Result } | { failed: Failure }> {
     if (this.#closed) throw new KnnLMError('ABORTED', 'The connection to Milvus was closed.');
     try {
-      this.#client ??= this.#connect(sdk);
-      const result = await run(await this.#client, sdk);
+      const client = await this.#connected(sdk);
+      const result = await run(client, sdk);
       const status = statusOf(result);
       if (isSuccess(status)) return { result };
       return { failed: refusal(status) };
     } catch (error) {
       if (error instanceof KnnLMError) throw error;
-      const failed = failureOf(error);
-      // A client whose connection was lost keeps what it knew of the server: a new one asks again.
-      if (failed.isTransient) await this.#drop();
-      return { failed };
+      return { failed: failureOf(error) };
     }
   }
 
-  async #connect(sdk: typeof Sdk): Promise<Sdk.MilvusClient> {
+  /** One client for good: it reconnects by itself, and to make one takes a tenth of a second of the main thread. */
+  async #connected(sdk: typeof Sdk): Promise<Sdk.MilvusClient> {
+    this.#client ??= this.#open(sdk);
+    const client = await this.#client;
+    this.#greeted ??= client.connectPromise;
+    try {
+      await this.#greeted;
+    } catch (error) {
+      this.#greeted = undefined;
+      // The next attempt greets the server anew.
+      client.connect(sdk.MilvusClient.sdkInfo.version!);
+      client.connectPromise.catch(() => undefined);
+      throw error;
+    }
+    return client;
+  }
+
+  async #open(sdk: typeof Sdk): Promise<Sdk.MilvusClient> {
     const { host, port, tls, database } = this.address;
     const token = this.#access.token ?? process.env.KNNLM_MILVUS_TOKEN;
     const ca = this.#access.caFile ?? process.env.KNNLM_MILVUS_CA;
-    const client = new sdk.MilvusClient({
+    return new sdk.MilvusClient({
       address: `${host}:${port}`,
       ssl: tls,
       ...(token && { token }),
@@ -131,19 +146,6 @@ export class MilvusConnection {
         'grpc.max_reconnect_backoff_ms': 2000,
       },
     });
-    try {
-      await client.connectPromise;
-      return client;
-    } catch (error) {
-      await client.closeConnection().catch(() => undefined);
-      throw error;
-    }
-  }
-
-  async #drop(): Promise<void> {
-    const client = this.#client;
-    this.#client = undefined;
-    await client?.then((open) => open.closeConnection()).catch(() => undefined);
   }
 
   #error(what: string, { reason, code, isRefused }: Failure): KnnLMError {
