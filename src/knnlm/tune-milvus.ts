@@ -21,6 +21,8 @@ export interface MilvusTrial extends MilvusSettings {
 }
 
 const QUERIES = 256;
+/** Of an exact index only the rounding is to be seen. */
+const QUERIES_OF_EXACT = 64;
 /** Codes of larger stores are not read into memory for the truth's sake: there the most exact setting stands for it. */
 const MOST_CODE_BYTES = 2 * 2 ** 30;
 
@@ -34,7 +36,10 @@ export async function tuneMilvus(
   evidence: Record<string, unknown>;
 }> {
   const sources = datastore.keySources();
-  const measure = await indexJudge(datastore, QUERIES);
+  const measure = await indexJudge(
+    datastore,
+    header.index!.type === 'FLAT' ? QUERIES_OF_EXACT : QUERIES,
+  );
   const { queries, k, exclude, excludePerQuery = [] } = measure;
   const settings = [...settingsLadder(header.index!, k)];
   const index = new MilvusIndex({ header, sources, threads, access });

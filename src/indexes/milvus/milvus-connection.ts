@@ -210,7 +210,16 @@ function failureOf(error: unknown): Failure {
   };
 }
 
-const oneLine = (text: string): string => text.replace(/\s+/g, ' ').trim().replace(/\.$/, '');
+/** What gRPC says about a connection that it could not make, without what it says beside. */
+const CONNECTION =
+  /^No connection established\. Last error: (?:Error: )?(.*?)\.? Resolution note:.*$/;
+
+function oneLine(text: string): string {
+  const line = text.replace(/\s+/g, ' ').trim();
+  const [, cause] = CONNECTION.exec(line) ?? [];
+  if (cause !== undefined) return cause === 'null' ? 'no connection' : cause;
+  return line.replace(/\.$/, '');
+}
 
 function timeoutFromEnvironment(): number {
   const text = process.env.KNNLM_MILVUS_TIMEOUT;

@@ -38,7 +38,7 @@ const REQUESTS_AT_ONCE = 4;
 /** Milvus Lite lays out queries × keys × dimensions as float32 when it searches without an index. */
 const LITE_BYTES = 2 ** 27;
 /** After a failure the server is left alone for so long: a text's next tokens need not each wait for it. */
-const REST_MS = 2000;
+const REST_MS = 1000;
 /** Queries with lists of their own, from which on they are first asked together. */
 const FEW_GROUPS = 4;
 
