@@ -8,9 +8,12 @@ import {
 } from '../datastore/verify-datastore.ts';
 import { removeFiles, verifyIvf } from '../indexes/ivf/verify-ivf.ts';
 import { indexFolder, removeIndex } from './index-folder.ts';
+import { syncMilvus } from './milvus-store.ts';
+import { verifyMilvus } from './verify-milvus.ts';
 
 /**
- * With `repair` a damaged index is removed, since it can be made again: search is exact until then.
+ * With `repair` a damaged index is removed, since it can be made again: search is exact until then. Entries that Milvus
+ * lacks are sent again.
  * Errors: those of `verifyDatastore`.
  */
 export async function verifyStore(
@@ -23,7 +26,10 @@ export async function verifyStore(
   const repaired: string[] = [];
   if (options.repair && index.problems.length + index.leftovers.length > 0) {
     await withLock(path, async () => {
-      if (index.problems.length > 0) {
+      if (index.isRemote && index.problems.length > 0) {
+        await syncMilvus(path, { remeasure: true });
+        repaired.push(`sent the entries again (${index.problems[0]!.problem})`);
+      } else if (index.problems.length > 0) {
         await removeIndex(path);
         const what = index.problems[0]!.problem;
         repaired.push(`removed the index (${what}); make it again: knnlm index ${path}`);
@@ -47,8 +53,10 @@ export async function verifyStore(
 async function verifyIndex(path: string, before: number, { onProgress, signal }: VerifyOptions) {
   const datastore = await Datastore.open(path);
   try {
+    const remote = await verifyMilvus(datastore, { signal });
+    if (remote) return { files: 1, bytes: 0, problems: remote, leftovers: [], isRemote: true };
     let doneBytes = before;
-    return await verifyIvf({
+    const local = await verifyIvf({
       folder: indexFolder(path),
       sources: datastore.keySources(),
       dim: datastore.keyDim,
@@ -58,6 +66,7 @@ async function verifyIndex(path: string, before: number, { onProgress, signal }:
       },
       signal,
     });
+    return { ...local, isRemote: false };
   } finally {
     await datastore.close();
   }

@@ -25,6 +25,7 @@ import {
   type MilvusStoreRequest,
   removeFromMilvus,
 } from '../../dist/knnlm/milvus-store.js';
+import { verifyStore } from '../../dist/knnlm/verify-store.js';
 import { header, openStore } from '../datastore/support.ts';
 import { clustered } from '../indexes/vectors.ts';
 import { hasMilvusLite, MilvusLite, missing } from './milvus-lite.ts';
@@ -172,7 +173,10 @@ describe.skipIf(!hasMilvusLite)(`sending entries to Milvus${missing}`, () => {
         /8 of 16 entries looked up are missing.*knnlm index STORE --index/,
       ),
     });
-    expect(await indexOnMilvus(store)).toMatchObject({ entries: n });
+    const problem = `it holds ${n / 2} of ${n} entries`;
+    expect((await verifyStore(store)).problems).toMatchObject([{ problem }]);
+    const { repaired } = await verifyStore(store, { repair: true });
+    expect(repaired).toEqual([`sent the entries again (${problem})`]);
     await expectExact(store);
 
     await collectionOf(note).dropPartition(note.partition.name);
