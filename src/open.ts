@@ -7,9 +7,12 @@ import { headerOf, readManifest } from './datastore/manifest.ts';
 import { estimateDocuments } from './datastore/sources/estimate-documents.ts';
 import { type ReadOptions, readDocuments } from './datastore/sources/read-documents.ts';
 import type { DocumentRecord, SettingsRecord } from './datastore/types.ts';
+import { KnnLMError } from './errors.ts';
+import { parseCodec } from './indexes/ivf/codec.ts';
 import { addEntries } from './knnlm/add.ts';
 import { buildEntries } from './knnlm/build.ts';
 import { type Conclusion, concludeBuild } from './knnlm/conclude-build.ts';
+import { dropKeys } from './knnlm/drop-keys.ts';
 import { checkDisk, planBuild } from './knnlm/estimate.ts';
 import { usedSettings } from './knnlm/gate.ts';
 import { checkSettings, DEFAULT_SETTINGS } from './knnlm/interpolate.ts';
@@ -80,6 +83,7 @@ export async function buildDatastore(
   };
   const { signal, textColumn, idColumn, invalidUtf8 } = request;
   const readOptions: ReadOptions = { signal, textColumn, idColumn, invalidUtf8 };
+  checkCodes(request);
   await checkBuildTarget(request.out);
   const estimate = await estimateDocuments(inputs, readOptions);
   const model = await loadModel(request.model ?? DEFAULT_MODEL, request);
@@ -113,6 +117,7 @@ export async function buildDatastore(
         signal,
       },
     );
+    if (request.dropKeys) await dropKeys(request.out, { signal });
     const { tuningSeconds } = conclusion;
     const index = builtIndex(conclusion.index);
     const seconds = (performance.now() - started) / 1000 - tuningSeconds - (index?.seconds ?? 0);
@@ -133,6 +138,17 @@ export async function buildDatastore(
   } finally {
     await model.close();
   }
+}
+
+/** Errors: `INVALID_ARGUMENT`, before anything is read. */
+function checkCodes({ index, codes, dropKeys: drops }: BuildDatastoreRequest): void {
+  // Of the width, which only the model knows, the index will see.
+  if (codes !== undefined) parseCodec(codes, 4096);
+  if (!drops || (index !== 'none' && codes !== 'sq8')) return;
+  throw new KnnLMError(
+    'INVALID_ARGUMENT',
+    `Keys can be dropped only where an index of product codes takes their place, not with ${index === 'none' ? 'index none' : 'codes sq8'}. Leave that out.`,
+  );
 }
 
 export interface AddRequest

@@ -5,10 +5,14 @@ import {
   compactDatastore,
 } from '../datastore/compact-datastore.ts';
 import { readManifest } from '../datastore/manifest.ts';
+import { withLock } from '../datastore/store-lock.ts';
 import type { SettingsRecord } from '../datastore/types.ts';
 import { KnnLMError } from '../errors.ts';
+import { readHeader, settleHeader } from '../indexes/ivf/ivf-header.ts';
+import { filterIvf } from '../indexes/ivf/rewrite-ivf.ts';
 import type { LanguageModel } from '../model/language-model.ts';
-import { describeIndex } from './index-folder.ts';
+import { dropKeys } from './drop-keys.ts';
+import { describeIndex, indexFolder } from './index-folder.ts';
 import type { IndexStoreResult } from './index-store.ts';
 import { type KeepIndexedRequest, keepIndexed } from './keep-indexed.ts';
 import { keepTuned } from './keep-tuned.ts';
@@ -44,9 +48,10 @@ export async function compactStore(
   path: string,
   options: CompactStoreOptions = {},
 ): Promise<StoreCompaction> {
-  const { settings } = await readManifest(path);
+  const { settings, codes } = await readManifest(path);
   const index = await describeIndex(path).catch(() => undefined);
-  const compaction: StoreCompaction = await compactDatastore(path, options);
+  const compaction: StoreCompaction =
+    codes === undefined ? await compactDatastore(path, options) : await compactCodes(path, options);
   if (compaction.entries > 0) {
     if (compaction.indexRemoved && options.reindex !== false) {
       compaction.index = await keepIndexed(path, {
@@ -102,3 +107,28 @@ async function findSettings(
     if (!own) await model.close();
   }
 }
+
+/**
+ * Of a store without keys: codes of what is left, numbered anew. Entries that were added with keys are coded first.
+ * Centroids and codebooks stay as they were learned, with the removed text among the rest.
+ */
+async function compactCodes(path: string, options: CompactStoreOptions): Promise<StoreCompaction> {
+  const { onIndexProgress, signal } = options;
+  await dropKeys(path, { signal, onProgress: onIndexProgress });
+  const folder = indexFolder(path);
+  const compaction = await compactDatastore(path, {
+    ...options,
+    keepCodes: async (keep) => {
+      const { codes } = await readManifest(path);
+      const header = (await readHeader(folder, codes))!;
+      const onProgress: FilterProgress = ({ phase, done, total }) =>
+        onIndexProgress?.({ phase, done, total, unit: 'entries' });
+      const kept = await filterIvf({ folder, header, keep, signal, onProgress });
+      return kept.file.name;
+    },
+  });
+  await withLock(path, async () => settleHeader(folder, (await readManifest(path)).codes!));
+  return compaction;
+}
+
+type FilterProgress = Parameters<typeof filterIvf>[0]['onProgress'] & object;

@@ -44,7 +44,7 @@ export async function keepIndexed(
   store: string,
   { index = 'auto', onWarning, locked, ...request }: KeepIndexedRequest = {},
 ): Promise<IndexStoreResult | undefined> {
-  if (index === 'none' || !(await isWanted(store, index))) return undefined;
+  if (index === 'none' || !(await isWanted(store, index, onWarning))) return undefined;
   try {
     return await (locked ? indexLocked(store, request) : indexStore(store, request));
   } catch (error) {
@@ -55,10 +55,24 @@ export async function keepIndexed(
   }
 }
 
-async function isWanted(store: string, index: IndexChoice): Promise<boolean> {
+async function isWanted(
+  store: string,
+  index: IndexChoice,
+  onWarning?: (message: string) => void,
+): Promise<boolean> {
   const datastore = await Datastore.open(store);
   try {
     const { entries } = datastore;
+    const { dropped } = datastore;
+    if (dropped) {
+      const added = entries - dropped.entries;
+      if (isLargeTail(added, dropped.entries)) {
+        onWarning?.(
+          `${added} newer entries are searched exactly. Code them too: knnlm index ${store} --drop-keys`,
+        );
+      }
+      return false;
+    }
     const header = await readHeader(indexFolder(store));
     // One that was never tuned is left from a build that was killed.
     if (header?.evidence) return isLargeTail(entries - header.entries, header.entries);

@@ -226,6 +226,10 @@ export interface BuildRequest {
    * leaves search exact.
    */
   index?: IndexChoice;
+  /** How the index codes keys (`IndexStoreRequest.codes`). Default `sq8`, with `dropKeys` `pq32`. */
+  codes?: string;
+  /** Whether the keys are removed when their codes are there: an entry then takes under 40 bytes. Default false. */
+  dropKeys?: boolean;
   /** Time between acknowledgements, in milliseconds: about what a crash can cost. Default 5,000; 0 acknowledges every batch. */
   commitMs?: number;
   /** Told once before work begins. */

@@ -1,12 +1,18 @@
-/** `knnlm index`: the index that makes a large store quick to search. Loads no model. */
+/** `knnlm index`: the index that makes a large store quick to search. Loads a model only to tune after dropping keys. */
 import { Option } from 'commander';
+import { KnnLMError } from '../../errors.ts';
+import { usedSettings } from '../../knnlm/gate.ts';
 import { indexStore } from '../../knnlm/index-store.ts';
+import { retune } from '../../knnlm/retune.ts';
 import { defineCommand } from '../command.ts';
 import { byteSize, number, positiveInteger } from '../options.ts';
+import type { Screen } from '../screen.ts';
 import { indexSummary } from '../views/index.ts';
 
 interface IndexOptions {
   codes?: string;
+  dropKeys?: boolean;
+  retune: boolean;
   maxError?: number;
   lists?: number;
   memory?: number;
@@ -24,11 +30,14 @@ export const indexCommand = () =>
     examples: [
       ['knnlm index notes.knn', 'with the default error'],
       ['knnlm index notes.knn --max-error 0.002', 'nearer to exact search, and slower'],
+      ['knnlm index notes.knn --drop-keys', 'codes in place of keys: a thirteenth of the size'],
       [
         'knnlm index notes.knn --codes pq32',
         'an eighth of the size, keys read for exact distances',
       ],
     ],
+    onInterrupt:
+      'Stopping; the store is left as it was, or without keys and with codes of them all. Ctrl-C again ends at once.',
     configure(command) {
       command
         .argument('<store>', 'folder of the store')
@@ -41,6 +50,14 @@ export const indexCommand = () =>
         .option(
           '--codes <name>',
           'how keys are coded: sq8 (8 bits per dimension), or product codes such as pq32 (32 bytes), pq64, pq64x4 (64 times 4 bits) (default: as before, else sq8)',
+        )
+        .option(
+          '--drop-keys',
+          'remove the keys when their codes are there: under 40 bytes an entry with pq32, the default then',
+        )
+        .option(
+          '--no-retune',
+          'with --drop-keys, keep settings that were found on the store itself with other distances',
         )
         .addOption(
           new Option('--lists <n>', 'lists (default: about 4 √entries)').argParser(positiveInteger),
@@ -56,13 +73,20 @@ export const indexCommand = () =>
           ),
         );
     },
-    async run([store], { memory, ...options }, { screen, signal }) {
+    async run([store], { memory, retune: retunes, ...options }, { screen, signal }) {
       const result = await indexStore(store, {
         ...options,
         memoryBytes: memory,
         onProgress: screen.progress,
         signal,
       });
+      if (options.dropKeys) {
+        const settings = retunes ? await newSettings(store, screen, signal) : undefined;
+        screen.result({ ...result, retuned: settings }, () =>
+          indexSummary(result, screen.colors, settings),
+        );
+        return;
+      }
       if (!result.reached) {
         screen.warn(
           `no setting keeps the error within the ${options.maxError ?? 'default'} asked for; the most exact one was taken.`,
@@ -71,3 +95,21 @@ export const indexCommand = () =>
       screen.result(result, () => indexSummary(result, screen.colors));
     },
   });
+
+/** Distances of codes are not those of keys: settings that were found by the store itself are found again. */
+async function newSettings(store: string, screen: Screen, signal: AbortSignal) {
+  const onProgress = screen.progress;
+  try {
+    const settings = await retune(store, { onProgress, onDownload: screen.download, signal });
+    if (!settings) {
+      screen.warn(
+        `lambda and temperature stay as they were given or tuned, with other distances. Tune again: knnlm tune ${store} TEXT`,
+      );
+    }
+    return settings && usedSettings(settings);
+  } catch (error) {
+    if (!(error instanceof KnnLMError) || error.code === 'ABORTED') throw error;
+    screen.warn(`the settings stay as they were: ${error.message}`);
+    return undefined;
+  }
+}
