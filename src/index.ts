@@ -43,6 +43,7 @@ export {
   compactStore,
   type StoreCompaction,
 } from './knnlm/compact-store.ts';
+export { type DroppedKeys, dropKeys } from './knnlm/drop-keys.ts';
 export { type IndexInfo, removeIndex } from './knnlm/index-folder.ts';
 export {
   type IndexStoreRequest,
@@ -71,6 +72,7 @@ export {
   type RemovalReceipt,
   removeWithReceipt,
 } from './knnlm/removal-receipt.ts';
+export { type RetuneRequest, retune } from './knnlm/retune.ts';
 export type { StoreInfo } from './knnlm/store-info.ts';
 export type { TuneRequest, Tuning } from './knnlm/tune.ts';
 export { tuningChart } from './knnlm/tuning-chart.ts';

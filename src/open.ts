@@ -7,14 +7,21 @@ import { headerOf, readManifest } from './datastore/manifest.ts';
 import { estimateDocuments } from './datastore/sources/estimate-documents.ts';
 import { type ReadOptions, readDocuments } from './datastore/sources/read-documents.ts';
 import type { DocumentRecord, SettingsRecord } from './datastore/types.ts';
+import { KnnLMError } from './errors.ts';
+import { parseCodec } from './indexes/ivf/codec.ts';
+import { isMilvusUrl } from './indexes/milvus/milvus-address.ts';
 import { addEntries } from './knnlm/add.ts';
 import { buildEntries } from './knnlm/build.ts';
 import { type Conclusion, concludeBuild } from './knnlm/conclude-build.ts';
+import { dropKeys } from './knnlm/drop-keys.ts';
 import { checkDisk, planBuild } from './knnlm/estimate.ts';
 import { usedSettings } from './knnlm/gate.ts';
 import { checkSettings, DEFAULT_SETTINGS } from './knnlm/interpolate.ts';
 import { builtIndex, keepIndexed } from './knnlm/keep-indexed.ts';
-import { loadStoreModel, type OpenOptions, openKnnLM } from './knnlm/open-knnlm.ts';
+import { keepTuned } from './knnlm/keep-tuned.ts';
+import { loadStoreModel } from './knnlm/load-store-model.ts';
+import { greetMilvus } from './knnlm/milvus-store.ts';
+import { type OpenOptions, openKnnLM } from './knnlm/open-knnlm.ts';
 import { headerFor } from './knnlm/store-header.ts';
 import { describeStore, type StoreInfo } from './knnlm/store-info.ts';
 import type { AddOptions, AddResult, BuildRequest, BuildResult } from './knnlm/types.ts';
@@ -78,6 +85,9 @@ export async function buildDatastore(
   };
   const { signal, textColumn, idColumn, invalidUtf8 } = request;
   const readOptions: ReadOptions = { signal, textColumn, idColumn, invalidUtf8 };
+  checkCodes(request);
+  // Nobody should read for hours to hear it.
+  if (request.index !== undefined && isMilvusUrl(request.index)) await greetMilvus(request.index);
   await checkBuildTarget(request.out);
   const estimate = await estimateDocuments(inputs, readOptions);
   const model = await loadModel(request.model ?? DEFAULT_MODEL, request);
@@ -111,6 +121,7 @@ export async function buildDatastore(
         signal,
       },
     );
+    if (request.dropKeys) await dropKeys(request.out, { signal });
     const { tuningSeconds } = conclusion;
     const index = builtIndex(conclusion.index);
     const seconds = (performance.now() - started) / 1000 - tuningSeconds - (index?.seconds ?? 0);
@@ -131,6 +142,23 @@ export async function buildDatastore(
   } finally {
     await model.close();
   }
+}
+
+/** Errors: `INVALID_ARGUMENT`, before anything is read. */
+function checkCodes({ index, codes, dropKeys: drops }: BuildDatastoreRequest): void {
+  // Of the width, which only the model knows, the index will see.
+  if (codes !== undefined) parseCodec(codes, 4096);
+  if (index !== undefined && isMilvusUrl(index) && (drops || codes !== undefined)) {
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      `${drops ? 'Keys can be dropped' : 'Codes are chosen'} only where the index is on this machine, not with ${index}. Leave one of them out.`,
+    );
+  }
+  if (!drops || (index !== 'none' && codes !== 'sq8')) return;
+  throw new KnnLMError(
+    'INVALID_ARGUMENT',
+    `Keys can be dropped only where an index of product codes takes their place, not with ${index === 'none' ? 'index none' : 'codes sq8'}. Leave that out.`,
+  );
 }
 
 export interface AddRequest
@@ -169,7 +197,8 @@ export async function addDocuments(
       inputBytes: estimate.fileBytes,
     });
     const index = builtIndex(await keepIndexed(store, request));
-    return index ? { ...added, index } : added;
+    const settings = await keepTuned(store, model, request);
+    return { ...added, ...(index && { index }), ...(settings && { settings }) };
   } finally {
     await model.close();
   }

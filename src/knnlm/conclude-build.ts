@@ -18,10 +18,13 @@ export interface Conclusion {
 export async function concludeBuild(
   store: string,
   model: LanguageModel,
-  { index: choice, selfTunes, onProgress, onWarning, signal }: ConcludeRequest,
+  { index: choice, codes, dropKeys, selfTunes, onProgress, onWarning, signal }: ConcludeRequest,
 ): Promise<Conclusion> {
   const index = await keepIndexed(store, {
-    index: choice,
+    // Without keys there is nothing else to search.
+    index: dropKeys ? 'ivf' : choice,
+    codes,
+    dropKeys,
     onProgress,
     onWarning,
     signal,
@@ -34,6 +37,9 @@ export async function concludeBuild(
 }
 
 export interface ConcludeRequest
-  extends Pick<BuildRequest, 'index' | 'onProgress' | 'onWarning' | 'signal'> {
+  extends Pick<
+    BuildRequest,
+    'index' | 'codes' | 'dropKeys' | 'onProgress' | 'onWarning' | 'signal'
+  > {
   selfTunes: boolean;
 }

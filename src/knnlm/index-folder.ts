@@ -1,6 +1,8 @@
 /** Where a datastore's index lies, what it is in figures, and how it is taken away. Building it is `index-store.ts`. */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { keysDropped } from '../datastore/drop-keys.ts';
+import { readManifest } from '../datastore/manifest.ts';
 import { ioError } from '../errors.ts';
 import { readHeader } from '../indexes/ivf/ivf-header.ts';
 import { type MilvusHeader, readMilvusHeader } from '../indexes/milvus/milvus-header.ts';
@@ -29,11 +31,14 @@ export interface IndexInfo {
   search?: Record<string, number>;
 }
 
-/** What `info` says of a store's index. Errors: `STORE_CORRUPT`, `STORE_VERSION` of the index, `IO`. */
-export async function describeIndex(store: string): Promise<IndexInfo> {
+/**
+ * What `info` says of a store's index. @param codes the file of codes that took the place of keys
+ * Errors: `STORE_CORRUPT`, `STORE_VERSION` of the index, `IO`.
+ */
+export async function describeIndex(store: string, codes?: string): Promise<IndexInfo> {
   const remote = await readMilvusHeader(indexFolder(store));
   if (remote) return describeRemote(remote);
-  const header = await readHeader(indexFolder(store));
+  const header = await readHeader(indexFolder(store), codes);
   if (!header) return { kind: 'flat' };
   const { entries: indexed, lists, settings, file, evidence } = header;
   return {
@@ -66,8 +71,12 @@ function measured(evidence: Record<string, unknown> | null): Pick<IndexInfo, 're
   return { recall: number('recall'), error: number('error') };
 }
 
-/** Takes the index away; search is exact again. For whoever renumbers entries. */
+/**
+ * Takes the index away; search is exact again. For whoever renumbers entries.
+ * Errors: `INVALID_ARGUMENT` where keys were dropped and the index is all there is, `IO`.
+ */
 export async function removeIndex(store: string): Promise<void> {
+  if ((await readManifest(store)).codes !== undefined) throw keysDropped(store);
   const folder = indexFolder(store);
   await rm(folder, { recursive: true, force: true }).catch((cause) => {
     throw ioError('remove', folder, cause);

@@ -56,7 +56,7 @@ export async function keepIndexed(
     if (isMilvusUrl(index))
       return await held(() => syncMilvus(store, { ...request, url: index, onWarning }));
     if (isRemote) return await held(() => syncMilvus(store, { ...request, onWarning }));
-    if (!(await isWanted(store, index))) return undefined;
+    if (!(await isWanted(store, index, onWarning))) return undefined;
     return await held(() => indexLocked(store, { ...request, onWarning }));
   } catch (error) {
     const code = error instanceof KnnLMError ? error.code : undefined;
@@ -71,10 +71,24 @@ export async function keepIndexed(
   }
 }
 
-async function isWanted(store: string, index: 'auto' | 'ivf'): Promise<boolean> {
+async function isWanted(
+  store: string,
+  index: 'auto' | 'ivf',
+  onWarning?: (message: string) => void,
+): Promise<boolean> {
   const datastore = await Datastore.open(store);
   try {
     const { entries } = datastore;
+    const { dropped } = datastore;
+    if (dropped) {
+      const added = entries - dropped.entries;
+      if (isLargeTail(added, dropped.entries)) {
+        onWarning?.(
+          `${added} newer entries are searched exactly. Code them too: knnlm index ${store} --drop-keys`,
+        );
+      }
+      return false;
+    }
     const header = await readHeader(indexFolder(store));
     // One that was never tuned is left from a build that was killed.
     if (header?.evidence) return isLargeTail(entries - header.entries, header.entries);

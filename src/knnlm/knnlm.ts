@@ -12,6 +12,7 @@ import { type CompactStoreOptions, compactStore, type StoreCompaction } from './
 import { evaluate } from './evaluate.ts';
 import { usedSettings } from './gate.ts';
 import { generate, predict } from './generate.ts';
+import { keepTuned } from './keep-tuned.ts';
 import { removeFromMilvus } from './milvus-store.ts';
 import type { OpenStore, OpenStores } from './open-stores.ts';
 import { SequenceReader } from './reader.ts';
@@ -100,8 +101,9 @@ export class KnnLM {
   ): Promise<AddResult> {
     const { path } = this.#chosen(store);
     const result = await addEntries(asRead(documents), this.model, path, options);
+    const settings = await keepTuned(path, this.model, options);
     await this.refresh();
-    return result;
+    return settings ? { ...result, settings } : result;
   }
 
   /** Removes documents; the next request retrieves nothing of them. Errors: as `removeDocuments`. */
@@ -118,7 +120,8 @@ export class KnnLM {
     store,
     ...options
   }: CompactStoreOptions & StoreChoice = {}): Promise<StoreCompaction> {
-    const result = await compactStore(this.#chosen(store).path, options);
+    const { path } = this.#chosen(store);
+    const result = await compactStore(path, { model: this.model, ...options });
     await this.refresh();
     return result;
   }

@@ -162,6 +162,16 @@ export async function syncMilvus(
   }
 }
 
+/** Whether there is a server at an address. Errors: `INVALID_ARGUMENT`, `INDEX_UNAVAILABLE`. */
+export async function greetMilvus(url: MilvusUrl, access?: MilvusAccess): Promise<void> {
+  const connection = new MilvusConnection(parseMilvusUrl(url), access);
+  try {
+    await new MilvusCollection(connection).version();
+  } finally {
+    await connection.close();
+  }
+}
+
 /** Whether what is written down is of this store's keys, at this address, and its partition still there. */
 async function isCurrent(
   header: MilvusHeader,

@@ -1,33 +1,15 @@
 /** Opens datastores with the model that made their keys. */
 import { Datastore } from '../datastore/datastore.ts';
-import {
-  checkSameHeader,
-  headerOf,
-  type Manifest,
-  modelDifference,
-} from '../datastore/manifest.ts';
+import { modelDifference } from '../datastore/manifest.ts';
 import { KnnLMError } from '../errors.ts';
-import { openIndex } from '../indexes/open-index.ts';
-import type {
-  KeyName,
-  LanguageModel,
-  LoadModelOptions,
-  ModelDtype,
-} from '../model/language-model.ts';
-import { loadModel } from '../model/load-model.ts';
-import { indexFolder } from './index-folder.ts';
+import type { LanguageModel } from '../model/language-model.ts';
 import { KnnLM } from './knnlm.ts';
+import { loadStoreModel, type StoreModelOptions } from './load-store-model.ts';
+import { openStoreIndex } from './open-store-index.ts';
 import { OpenStores, storeNames } from './open-stores.ts';
 import { type OpenStoreIndex, Snapshot } from './snapshot.ts';
-import { headerFor } from './store-header.ts';
 
-export interface OpenOptions
-  extends Pick<
-    LoadModelOptions,
-    'workers' | 'threads' | 'device' | 'onDownload' | 'onWarning' | 'signal'
-  > {
-  /** Where the model lies now, when not where it was at build. It must be the same model. */
-  model?: string;
+export interface OpenOptions extends StoreModelOptions {
   /** Bytes of memory the index may use. */
   memoryBytes?: number;
 }
@@ -54,21 +36,16 @@ export async function openKnnLM(
     await Promise.all(datastores.map(closeOne));
     throw error;
   }
-  const openStoreIndex: OpenStoreIndex = (current) =>
-    openIndex({
-      sources: current.keySources(),
-      dim: current.keyDim,
-      // Each has the share of its entries.
-      memoryBytes: options.memoryBytes && (options.memoryBytes * current.entries) / all,
-      indexFolder: indexFolder(current.path),
-    });
+  // Each has the share of its entries.
+  const openOne: OpenStoreIndex = (current) =>
+    openStoreIndex(current, options.memoryBytes && (options.memoryBytes * current.entries) / all);
   try {
-    const open = (datastore: Datastore) => Snapshot.open(datastore, openStoreIndex);
+    const open = (datastore: Datastore) => Snapshot.open(datastore, openOne);
     const snapshots = await openAll(datastores, open, (snapshot) => snapshot.release());
     return new KnnLM({
       open: new OpenStores(names, snapshots),
       model,
-      openIndex: openStoreIndex,
+      openIndex: openOne,
     });
   } catch (error) {
     await model.close();
@@ -121,28 +98,5 @@ function checkComparable([first, ...others]: readonly Datastore[]): void {
       'INVALID_ARGUMENT',
       `${path} and ${other.path} cannot be searched together, since their contexts were cut differently: window ${header.window} and stride ${header.stride} in the one, ${window} and ${stride} in the other. Build one of them again with the other's.`,
     );
-  }
-}
-
-/** The model that made a datastore's keys. Errors: those of `loadModel`, `MODEL_MISMATCH`. */
-export async function loadStoreModel(
-  manifest: Manifest,
-  options: OpenOptions,
-): Promise<LanguageModel> {
-  const header = headerOf(manifest);
-  const model = await loadModel(options.model ?? header.model.name, {
-    ...options,
-    ...(header.key.name ? { key: header.key.name as KeyName } : { keyTensor: header.key.tensor }),
-    dtype: header.fingerprint.dtype as ModelDtype,
-  });
-  try {
-    const now = headerFor(model, { ...header, keyDtype: header.key.dtype });
-    // Any provider's keys were compared with the CPU's before it was used: queries of one find the keys of another.
-    const fingerprint = { ...now.fingerprint, provider: header.fingerprint.provider };
-    checkSameHeader(manifest, { ...now, fingerprint });
-    return model;
-  } catch (error) {
-    await model.close();
-    throw error;
   }
 }

@@ -31,10 +31,12 @@ export interface RemovalReceipt {
   documents: { id: string; source: string; hash: string; entries: number; range: IdRange }[];
   entries: number;
   remaining: number;
+  /** What a compaction made of settings that the removed documents had a part in; missing when they had none. */
+  settings?: StoreCompaction['settings'];
   checks: {
     /** Removed ids that a new reader finds in the document table. Must be 0. */
     idsFound: number;
-    /** The removed documents' own keys as queries, `k` neighbors each. */
+    /** The removed documents' own keys as queries, `k` neighbors each; none of those whose keys were dropped. */
     search: {
       queries: number;
       k: number;
@@ -90,6 +92,7 @@ export async function removeWithReceipt(
   if (!compact) return { removal, receipt };
   const rows = await ownRows(path, ranges);
   const compaction = await compactStore(path, options);
+  if (compaction.settings) receipt.settings = compaction.settings;
   const hashes = removal.documents.map(({ hash }) => hash);
   receipt.checks.files = await searchFiles(path, rows, hashes);
   return { removal, receipt, compaction };
@@ -102,6 +105,11 @@ async function checkSearch(
 ): Promise<RemovalReceipt['checks']> {
   const store = await Datastore.open(path);
   try {
+    const idsFound = removal.documents.filter(({ id }) => store.documents.find(id)).length;
+    if (store.dropped) {
+      const search = { queries: 0, k: NEIGHBORS, foundWithoutExclusion: 0, found: 0 };
+      return { idsFound, search };
+    }
     const queries = await sampleKeys(store, ranges);
     const dim = store.keyDim;
     const index = await FlatIndex.open({ sources: store.keySources(), dim });
@@ -114,7 +122,7 @@ async function checkSearch(
         return found;
       };
       return {
-        idsFound: removal.documents.filter(({ id }) => store.documents.find(id)).length,
+        idsFound,
         search: {
           queries: queries.length / dim,
           k: NEIGHBORS,
@@ -168,6 +176,7 @@ const textOf = (row: Uint8Array): string =>
 async function ownRows(path: string, ranges: readonly IdRange[]): Promise<Set<string>> {
   const store = await Datastore.open(path);
   try {
+    if (store.dropped) return new Set();
     const own = new Set((await sampleRows(store, ranges, MOST_ROWS)).map(textOf));
     const living = complement(store.excludedRanges(), store.entries);
     for await (const row of keyRows(store, living)) own.delete(textOf(row));
@@ -185,7 +194,9 @@ async function searchFiles(
   const result = { files: 0, bytes: 0, keysSearched: rows.size, keysFound: 0, hashesFound: 0 };
   const store = await Datastore.open(path);
   try {
-    for await (const row of keyRows(store, [[0, store.entries]]))
+    // Where there are no keys to look for there may be none to look in.
+    const all: IdRange[] = rows.size > 0 ? [[0, store.entries]] : [];
+    for await (const row of all.length > 0 ? keyRows(store, all) : [])
       if (rows.has(textOf(row))) result.keysFound++;
   } finally {
     await store.close();

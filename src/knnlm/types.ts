@@ -246,6 +246,10 @@ export interface BuildRequest {
    * leaves search exact. `milvus://host:port/collection`: the entries are searched there.
    */
   index?: IndexChoice;
+  /** How the index codes keys (`IndexStoreRequest.codes`). Default `sq8`, with `dropKeys` `pq32`. */
+  codes?: string;
+  /** Whether the keys are removed when their codes are there: an entry then takes under 40 bytes. Default false. */
+  dropKeys?: boolean;
   /** Time between acknowledgements, in milliseconds: about what a crash can cost. Default 5,000; 0 acknowledges every batch. */
   commitMs?: number;
   /** Told once before work begins. */
@@ -311,6 +315,8 @@ export interface AddOptions
    * texts under different ids are then each stored. Default false: that is an error, and equal texts are stored once.
    */
   replace?: boolean;
+  /** Whether settings that the store found for itself are found again once it has outgrown them. Default true. */
+  selfTune?: boolean;
 }
 
 export interface AddResult {
@@ -326,6 +332,8 @@ export interface AddResult {
   resumedEntries: number;
   /** The index built anew, since newer entries had become many beside it. */
   index?: BuiltIndex;
+  /** Found again on the store's own documents, which had outgrown the old ones. */
+  settings?: UsedSettings;
   /** The whole store afterwards; bytes on disk. */
   stored: { documents: number; entries: number; bytes: number };
 }

@@ -1,5 +1,6 @@
 /** Every byte of a store, its documents and its index, against the checksums. */
 import { Datastore } from '../datastore/datastore.ts';
+import { readManifest } from '../datastore/manifest.ts';
 import { withLock } from '../datastore/store-lock.ts';
 import {
   type Verification,
@@ -12,8 +13,8 @@ import { syncMilvus } from './milvus-store.ts';
 import { verifyMilvus } from './verify-milvus.ts';
 
 /**
- * With `repair` a damaged index is removed, since it can be made again: search is exact until then. Entries that Milvus
- * lacks are sent again.
+ * With `repair` a damaged index is removed, since it can be made again: search is exact until then. Not so where keys were
+ * dropped: what is wrong is then reported. Entries that Milvus lacks are sent again.
  * Errors: those of `verifyDatastore`.
  */
 export async function verifyStore(
@@ -22,6 +23,7 @@ export async function verifyStore(
 ): Promise<Verification> {
   const result = await verifyDatastore(path, options);
   if (result.problems.length > 0) return result;
+  const { codes } = await readManifest(path);
   const index = await verifyIndex(path, result.bytes, options);
   const repaired: string[] = [];
   if (options.repair && index.problems.length + index.leftovers.length > 0) {
@@ -30,6 +32,8 @@ export async function verifyStore(
         await syncMilvus(path, { remeasure: true });
         repaired.push(`sent the entries again (${index.problems[0]!.problem})`);
       } else if (index.problems.length > 0) {
+        // Codes that took the place of keys cannot be made again.
+        if (codes) return;
         await removeIndex(path);
         const what = index.problems[0]!.problem;
         repaired.push(`removed the index (${what}); make it again: knnlm index ${path}`);
@@ -38,8 +42,8 @@ export async function verifyStore(
         repaired.push(...index.leftovers.map((file) => `removed ${file}`));
       }
     });
-    index.problems = [];
-    index.leftovers = [];
+    if (!codes) index.problems = [];
+    if (index.problems.length === 0) index.leftovers = [];
   }
   return {
     files: result.files + index.files,
@@ -58,8 +62,9 @@ async function verifyIndex(path: string, before: number, { onProgress, signal }:
     let doneBytes = before;
     const local = await verifyIvf({
       folder: indexFolder(path),
-      sources: datastore.keySources(),
+      sources: datastore.keySources(datastore.dropped?.entries),
       dim: datastore.keyDim,
+      codes: datastore.dropped?.codes,
       onBytes: (bytes) => {
         doneBytes += bytes;
         onProgress?.({ doneBytes, totalBytes: doneBytes });

@@ -1,17 +1,22 @@
-/** `knnlm index`: the index that makes a large store quick to search. Loads no model. */
+/** `knnlm index`: the index that makes a large store quick to search. Loads a model only to tune after dropping keys. */
 import { InvalidArgumentError, Option } from 'commander';
 import { KnnLMError } from '../../errors.ts';
 import { isMilvusUrl } from '../../indexes/milvus/milvus-address.ts';
+import { usedSettings } from '../../knnlm/gate.ts';
 import { describeIndex } from '../../knnlm/index-folder.ts';
 import { indexStore } from '../../knnlm/index-store.ts';
 import type { IndexChoice } from '../../knnlm/keep-indexed.ts';
 import { indexOnMilvus } from '../../knnlm/milvus-store.ts';
+import { retune } from '../../knnlm/retune.ts';
 import { defineCommand } from '../command.ts';
 import { byteSize, indexChoice, number, positiveInteger } from '../options.ts';
+import type { Screen } from '../screen.ts';
 import { indexSummary, milvusSummary } from '../views/index.ts';
 
 interface IndexOptions {
   codes?: string;
+  dropKeys?: boolean;
+  retune: boolean;
   maxError?: number;
   lists?: number;
   memory?: number;
@@ -30,12 +35,15 @@ export const indexCommand = () =>
     examples: [
       ['knnlm index notes.knn', 'with the default error'],
       ['knnlm index notes.knn --max-error 0.002', 'nearer to exact search, and slower'],
+      ['knnlm index notes.knn --drop-keys', 'codes in place of keys: a thirteenth of the size'],
       [
         'knnlm index notes.knn --codes pq32',
         'an eighth of the size, keys read for exact distances',
       ],
       ['knnlm index notes.knn --index milvus://db:19530/notes', 'on Milvus'],
     ],
+    onInterrupt:
+      'Stopping; the store is left as it was, or without keys and with codes of them all. Ctrl-C again ends at once.',
     configure(command) {
       command
         .argument('<store>', 'folder of the store')
@@ -55,6 +63,14 @@ export const indexCommand = () =>
           '--codes <name>',
           'how keys are coded: sq8 (8 bits per dimension), or product codes such as pq32 (32 bytes), pq64, pq64x4 (64 times 4 bits) (default: as before, else sq8)',
         )
+        .option(
+          '--drop-keys',
+          'remove the keys when their codes are there: under 40 bytes an entry with pq32, the default then',
+        )
+        .option(
+          '--no-retune',
+          'with --drop-keys, keep settings that were found on the store itself with other distances',
+        )
         .addOption(
           new Option('--lists <n>', 'lists (default: about 4 √entries)').argParser(positiveInteger),
         )
@@ -69,7 +85,7 @@ export const indexCommand = () =>
           ),
         );
     },
-    async run([store], { memory, index, ...options }, { screen, signal }) {
+    async run([store], { memory, index, retune: retunes, ...options }, { screen, signal }) {
       const request = {
         ...options,
         memoryBytes: memory,
@@ -77,28 +93,25 @@ export const indexCommand = () =>
         onWarning: (message: string) => screen.warn(message),
         signal,
       };
-      const { kind } = await describeIndex(store);
+      const { kind } = await describeIndex(store).catch(() => ({ kind: 'flat' }));
       const url = index !== undefined && isMilvusUrl(index) ? index : undefined;
-      const isRemote = url !== undefined || (index === undefined && kind === 'milvus');
-      if (isRemote && (options.lists ?? options.codes) !== undefined) {
-        throw new KnnLMError(
-          'INVALID_ARGUMENT',
-          `${options.lists === undefined ? '--codes' : '--lists'} is for an index on this machine. Leave it out, or build one: --index ivf`,
-        );
+      if (url !== undefined || (index === undefined && kind === 'milvus')) {
+        checkRemote(options);
+        const result = await indexOnMilvus(store, { ...request, url });
+        warnOfError(result, options, screen);
+        screen.result(result, () => milvusSummary(result, screen.colors));
+        return;
       }
-      const result = isRemote
-        ? await indexOnMilvus(store, { ...request, url })
-        : await indexStore(store, request);
-      if (!result.reached) {
-        screen.warn(
-          `no setting keeps the error within the ${options.maxError ?? 'default'} asked for; the most exact one was taken.`,
+      const result = await indexStore(store, request);
+      if (options.dropKeys) {
+        const settings = retunes ? await newSettings(store, screen, signal) : undefined;
+        screen.result({ ...result, retuned: settings }, () =>
+          indexSummary(result, screen.colors, settings),
         );
+        return;
       }
-      screen.result(result, () =>
-        result.kind === 'milvus'
-          ? milvusSummary(result, screen.colors)
-          : indexSummary(result, screen.colors),
-      );
+      warnOfError(result, options, screen);
+      screen.result(result, () => indexSummary(result, screen.colors));
     },
   });
 
@@ -106,4 +119,48 @@ function indexPlace(text: string): IndexChoice {
   const choice = indexChoice(text);
   if (choice !== 'auto' && choice !== 'none') return choice;
   throw new InvalidArgumentError('It must be ivf or milvus://host:port/collection.');
+}
+
+/** Options that are of an index on this machine only. Errors: `INVALID_ARGUMENT`. */
+function checkRemote({
+  lists,
+  codes,
+  dropKeys,
+}: Pick<IndexOptions, 'lists' | 'codes' | 'dropKeys'>): void {
+  const given = Object.entries({ '--lists': lists, '--codes': codes, '--drop-keys': dropKeys });
+  const [stray] = given.find(([, value]) => value !== undefined) ?? [];
+  if (stray === undefined) return;
+  throw new KnnLMError(
+    'INVALID_ARGUMENT',
+    `${stray} is for an index on this machine. Leave it out, or build one: --index ivf`,
+  );
+}
+
+function warnOfError(
+  { reached }: { reached: boolean },
+  { maxError }: Pick<IndexOptions, 'maxError'>,
+  screen: Screen,
+): void {
+  if (reached) return;
+  screen.warn(
+    `no setting keeps the error within the ${maxError ?? 'default'} asked for; the most exact one was taken.`,
+  );
+}
+
+/** Distances of codes are not those of keys: settings that were found by the store itself are found again. */
+async function newSettings(store: string, screen: Screen, signal: AbortSignal) {
+  const onProgress = screen.progress;
+  try {
+    const settings = await retune(store, { onProgress, onDownload: screen.download, signal });
+    if (!settings) {
+      screen.warn(
+        `lambda and temperature stay as they were given or tuned, with other distances. Tune again: knnlm tune ${store} TEXT`,
+      );
+    }
+    return settings && usedSettings(settings);
+  } catch (error) {
+    if (!(error instanceof KnnLMError) || error.code === 'ABORTED') throw error;
+    screen.warn(`the settings stay as they were: ${error.message}`);
+    return undefined;
+  }
 }

@@ -3,7 +3,7 @@ import type { Removal } from '../../datastore/remove-documents.ts';
 import type { StoreCompaction } from '../../knnlm/compact-store.ts';
 import type { RemovalReceipt } from '../../knnlm/removal-receipt.ts';
 import type { AddResult, DocumentRecord } from '../../knnlm/types.ts';
-import { bytes, count, counted, duration } from '../numbers.ts';
+import { bytes, count, counted, duration, settingsText } from '../numbers.ts';
 import type { Colors } from '../screen.ts';
 import { oneLine, pad, truncate } from '../text.ts';
 import { facts } from './facts.ts';
@@ -27,6 +27,7 @@ export function addSummary(result: AddResult, store: string, colors: Colors): st
         `${oneLine(store)}: ${counted(stored.documents, 'document')}, ${count(stored.entries)} entries, ${bytes(stored.bytes)}`,
       ],
       ['index', result.index ? `built again, ${builtIndexText(result.index)}` : ''],
+      ['settings', result.settings ? `found again: ${settingsText(result.settings)}` : ''],
       ['time', duration(result.seconds)],
     ],
     colors,
@@ -65,7 +66,9 @@ export function receiptText(
   const { search, files } = checks;
   const lines = [
     removalText(removal, { dryRun: false, store, compacted: files !== undefined }, colors),
-    `Asked for with ${count(search.queries)} of their own keys: ${count(search.found)} found (${count(search.foundWithoutExclusion)} were they not excluded).`,
+    search.queries === 0
+      ? 'Their keys were dropped: there are none to ask with.'
+      : `Asked for with ${count(search.queries)} of their own keys: ${count(search.found)} found (${count(search.foundWithoutExclusion)} were they not excluded).`,
   ];
   if (files)
     lines.push(
@@ -85,6 +88,7 @@ export function compactionText(result: StoreCompaction, seconds: number, colors:
       ['left', `${counted(result.documents, 'document')}, ${count(result.entries)} entries`],
       ['segments', `${count(result.segments)} made into one`],
       ['index', compactedIndex(result)],
+      ['settings', compactedSettings(result)],
       ['time', duration(seconds)],
     ],
     colors,
@@ -96,6 +100,13 @@ function compactedIndex({ indexRemoved, index }: StoreCompaction): string {
   return index
     ? `built again, ${builtIndexText(index)}`
     : 'removed with the keys it was made of; search is exact. To build one: knnlm index STORE';
+}
+
+function compactedSettings({ settings }: StoreCompaction): string {
+  if (settings === 'found again') return 'found again without the removed documents';
+  if (settings === 'defaults')
+    return 'the defaults, since removed documents had a part in the others';
+  return settings === undefined ? '' : 'their gate is gone, which removed documents had a part in';
 }
 
 export function documentsText(documents: readonly DocumentRecord[], colors: Colors): string {

@@ -2,13 +2,17 @@
 import type { IndexStoreResult } from '../../knnlm/index-store.ts';
 import type { KeptIndex } from '../../knnlm/keep-indexed.ts';
 import type { MilvusStoreResult } from '../../knnlm/milvus-store.ts';
-import type { BuiltIndex } from '../../knnlm/types.ts';
-import { bytes, count, duration, percent } from '../numbers.ts';
+import type { BuiltIndex, UsedSettings } from '../../knnlm/types.ts';
+import { bytes, count, duration, percent, settingsText } from '../numbers.ts';
 import type { Colors } from '../screen.ts';
 import { oneLine } from '../text.ts';
 import { facts } from './facts.ts';
 
-export function indexSummary(result: IndexStoreResult, colors: Colors): string {
+export function indexSummary(
+  result: IndexStoreResult,
+  colors: Colors,
+  retuned?: UsedSettings,
+): string {
   const { settings, recall, error } = result;
   return facts(
     [
@@ -17,6 +21,10 @@ export function indexSummary(result: IndexStoreResult, colors: Colors): string {
       ['codes', result.codes],
       ['found', `${percent(recall)} of the true neighbors; log p off by ${error.toFixed(4)} nats`],
       ['size', bytes(result.bytes)],
+      ...(result.keyBytes === undefined
+        ? []
+        : [['keys', `${bytes(result.keyBytes)} removed`] as [string, string]]),
+      ...(retuned ? [['settings', settingsText(retuned)] as [string, string]] : []),
       ['time', duration(result.seconds)],
     ],
     colors,

@@ -25,7 +25,10 @@ export function infoText(info: StoreInfo, colors: Colors): string {
         `${count(info.entries)}${info.deleted > 0 ? `, and ${count(info.deleted)} deleted ones not yet compacted` : ''}`,
       ],
       ['model', `${oneLine(model.name)} (${oneLine(model.family)}, ${model.dtype})`],
-      ['key', `${key}, ${info.keyDim} wide, ${model.keyDtype}`],
+      [
+        'key',
+        `${key}, ${info.keyDim} wide, ${model.keyDtype}${info.hasKeys ? '' : ', dropped: codes are left'}`,
+      ],
       ['windows', `${info.window} positions, one every ${info.stride}`],
       ['index', indexText(info.index)],
       ['settings', `${settingsText(settings)} (${origin[settings.source]})`],

@@ -29,7 +29,7 @@ import { mergeRanked } from './merge-ranked.ts';
 export interface OpenIvfOptions {
   /** Folder of the index files. */
   folder: string;
-  /** The keys that were indexed, for exact distances. */
+  /** The keys that were indexed, for exact distances; none where they were dropped. */
   sources: readonly KeySource[];
   /** Bytes of lists held in memory, all workers together. Default 2 GiB. */
   memoryBytes?: number;
@@ -122,6 +122,12 @@ export class IvfIndex implements VectorIndex {
       rerank: options.rerank ?? this.settings.rerank,
       spreadWeight: options.spreadWeight ?? this.settings.spreadWeight,
     });
+    if (asked.rerank > 0 && !this.hasKeys) {
+      throw new KnnLMError(
+        'INVALID_ARGUMENT',
+        `rerank is ${asked.rerank}, but keys were dropped: there is nothing to compare exactly. Leave it at 0.`,
+      );
+    }
     if (!queries.every(Number.isFinite)) {
       throw new KnnLMError(
         'INVALID_ARGUMENT',
