@@ -61,6 +61,7 @@ async function write(
   { layout = 'npy', onProgress, signal }: ExportOptions,
 ): Promise<ExportResult> {
   const { header, keyDim: dim } = store;
+  store.keySources(); // refuses when keys were dropped, before anything is written
   const live = complement(store.excludedRanges(), store.entries);
   const entries = store.liveEntries;
   const types = typesFor(layout, header.key.dtype, header.vocabSize);
