@@ -18,8 +18,8 @@ const { values } = parseArgs({
     queries: { type: 'string', default: '20000' },
   },
 });
-const [entries, dim, k, share, queries] = ['entries', 'dim', 'k', 'share', 'queries'].map(
-  (name) => Number(values[name]),
+const [entries, dim, k, share, queries] = ['entries', 'dim', 'k', 'share', 'queries'].map((name) =>
+  Number(values[name]),
 );
 const CORES = 16;
 const SCAN_BYTES_PER_MS = 4e6;

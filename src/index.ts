@@ -5,6 +5,12 @@ export {
   compactDatastore,
 } from './datastore/compact-datastore.ts';
 export { Datastore } from './datastore/datastore.ts';
+export { ARRAY_LAYOUTS, type ArrayLayout } from './datastore/interchange/array-files.ts';
+export {
+  type ExportOptions,
+  type ExportResult,
+  exportDatastore,
+} from './datastore/interchange/export-datastore.ts';
 export { type Removal, removeDocuments } from './datastore/remove-documents.ts';
 export type { DocumentSelection } from './datastore/select-documents.ts';
 export { estimateDocuments } from './datastore/sources/estimate-documents.ts';
@@ -44,6 +50,7 @@ export {
   type StoreCompaction,
 } from './knnlm/compact-store.ts';
 export { type DroppedKeys, dropKeys } from './knnlm/drop-keys.ts';
+export type { ImportArrays, ImportResult } from './knnlm/import-arrays.ts';
 export { type IndexInfo, removeIndex } from './knnlm/index-folder.ts';
 export {
   type IndexStoreRequest,
@@ -91,6 +98,8 @@ export {
   buildDatastore,
   DEFAULT_MODEL,
   datastoreInfo,
+  type ImportDatastoreRequest,
+  importDatastore,
   listDocuments,
   type OpenOptions,
   openKnnLM,

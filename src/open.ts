@@ -16,6 +16,12 @@ import { type Conclusion, concludeBuild } from './knnlm/conclude-build.ts';
 import { dropKeys } from './knnlm/drop-keys.ts';
 import { checkDisk, planBuild } from './knnlm/estimate.ts';
 import { usedSettings } from './knnlm/gate.ts';
+import {
+  type ImportArrays,
+  type ImportRequest,
+  type ImportResult,
+  importArrays,
+} from './knnlm/import-arrays.ts';
 import { checkSettings, DEFAULT_SETTINGS } from './knnlm/interpolate.ts';
 import { builtIndex, keepIndexed } from './knnlm/keep-indexed.ts';
 import { keepTuned } from './knnlm/keep-tuned.ts';
@@ -159,6 +165,33 @@ function checkCodes({ index, codes, dropKeys: drops }: BuildDatastoreRequest): v
     'INVALID_ARGUMENT',
     `Keys can be dropped only where an index of product codes takes their place, not with ${index === 'none' ? 'index none' : 'codes sq8'}. Leave that out.`,
   );
+}
+
+export interface ImportDatastoreRequest
+  extends ImportRequest,
+    Pick<
+      LoadModelOptions,
+      'key' | 'keyTensor' | 'dtype' | 'workers' | 'threads' | 'device' | 'onDownload' | 'onWarning'
+    > {
+  /** The model that made the keys. Default `wiki-mini`. */
+  model?: string;
+}
+
+/**
+ * A new datastore from arrays of keys and values, as `exportDatastore` or a Python program writes them.
+ * Errors: those of `importArrays` and `loadModel`.
+ */
+export async function importDatastore(
+  arrays: ImportArrays,
+  request: ImportDatastoreRequest,
+): Promise<ImportResult> {
+  await checkBuildTarget(request.out);
+  const model = await loadModel(request.model ?? DEFAULT_MODEL, request);
+  try {
+    return await importArrays(arrays, model, request);
+  } finally {
+    await model.close();
+  }
 }
 
 export interface AddRequest

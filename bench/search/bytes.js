@@ -2,13 +2,15 @@
 // distances (no key is read), against exact search over the stored keys.
 //
 //   npm run build && node bench/search/bytes.js STORE TEXT [--queries 4096] [--k 1024] [--codes pq32,pq64x4,…]
-//     [--model FOLDER] [--max-error 0.005] [--folder DIR]
+//     [--model FOLDER] [--max-error 0.005] [--folder DIR] [--ask FILE]
 //
 // STORE: with keys; it is not changed, indexes go to a folder of their own. TEXT: documents the store has not read. Every
 // codec searches the same lists, as many as 8-bit codes need for the error asked for. λ and T are chosen on every other
 // document; perplexities are of the rest, with an interval from resampling its documents (or windows, where documents are few):
 // once with the settings chosen with exact search, once with those chosen with the codes. JSON on the last line.
-import { mkdtempSync, rmSync } from 'node:fs';
+//
+// With --ask the queries are written to FILE.f32 and FILE.json instead, for codes_faiss.py: the same table of faiss' codes.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -37,6 +39,7 @@ const { values: options, positionals } = parseArgs({
     'max-error': { type: 'string', default: '0.005' },
     model: { type: 'string' },
     folder: { type: 'string' },
+    ask: { type: 'string' },
   },
 });
 const [store, text] = positionals;
@@ -53,6 +56,13 @@ const asked = await textQueries(text, {
   count: Number(options.queries),
   maxTokens: Number(options['max-tokens']),
 });
+if (options.ask) {
+  const { queries, targets, logProbs, units } = asked;
+  writeFileSync(`${options.ask}.f32`, new Uint8Array(queries.buffer));
+  const facts = { targets: [...targets], logProbs: [...logProbs], units };
+  writeFileSync(`${options.ask}.json`, JSON.stringify(facts));
+  process.exit();
+}
 const rows = Array.from({ length: asked.count }, (_, q) => q);
 const chosenOn = rows.filter((q) => asked.units[q] % 2 === 0);
 const reportedOn = rows.filter((q) => asked.units[q] % 2 === 1);

@@ -178,11 +178,11 @@ function wantedCodes({ codes, dropKeys }: IndexStoreRequest, there?: IvfHeader):
 async function indexThere(
   { path, entries }: Datastore,
   file: string,
-  { codes, lists, dropKeys }: IndexStoreRequest,
+  { codes, dropKeys }: IndexStoreRequest,
 ): Promise<IndexStoreResult> {
   const header = (await readHeader(indexFolder(path), file))!;
   const name = header.codec!.name;
-  if (!dropKeys || lists !== undefined || (codes ?? name) !== name) {
+  if (!dropKeys || (codes ?? name) !== name) {
     throw new KnnLMError(
       'INVALID_ARGUMENT',
       `The keys of ${path} were dropped, so its index (${name}) cannot be made anew. Code what was added since: knnlm index ${path} --drop-keys`,

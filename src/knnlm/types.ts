@@ -63,7 +63,7 @@ export interface RetrievalRequest extends Partial<RetrievalSettings> {
   documents?: DocumentSelection;
   /**
    * What becomes of a request when the index is on another machine that does not answer. `error`: it fails. `lm`: it goes
-   * on without neighbors for as long, and the result says so. Default `error`.
+   * on without neighbors for as long, and the result says so. Generation and evaluation heed it. Default `error`.
    */
   onIndexFailure?: 'error' | 'lm';
 }
@@ -188,6 +188,12 @@ export interface SamplingOptions {
   minP?: number;
   /** Divides the score of tokens already seen (Keskar et al. 2019). 1 does nothing. Default 1. */
   repetitionPenalty?: number;
+  /** Taken from the score of a token for every time it has been generated, as in OpenAI's API. Default 0. */
+  frequencyPenalty?: number;
+  /** Taken from the score of a token that has been generated at all. Default 0. */
+  presencePenalty?: number;
+  /** Added to the scores of tokens, by id. */
+  logitBias?: Readonly<Record<number, number>>;
   /** Same seed, same text. Default: random. */
   seed?: number;
 }
@@ -203,6 +209,8 @@ export interface GenerateRequest extends SamplingOptions {
   neighbors?: number;
   /** Tokens of text kept around a neighbor. Default 16. */
   around?: number;
+  /** Most probable candidates kept per token. Default 0. */
+  candidates?: number;
   excludeDocuments?: readonly string[];
   signal?: AbortSignal;
 }
@@ -218,6 +226,50 @@ export interface GeneratedToken {
   neighbors: Neighbor[];
   /** The index could not be searched: this is the model's own. */
   withoutMemory?: true;
+  /** Most probable under the mixture first, when asked for. */
+  candidates?: Candidate[];
+}
+
+/** A stored context near a token of a scored text. */
+export interface TokenNeighbor {
+  entry: number;
+  /** Name of the datastore, when several are open. */
+  store?: string;
+  document: string;
+  position: number;
+  /** Squared L2. */
+  distance: number;
+  /** Share of the vote. */
+  weight: number;
+  /** Whether it voted for the token. */
+  agrees: boolean;
+}
+
+/** A token of a scored text. Log-probabilities are natural. */
+export interface TokenScore {
+  id: number;
+  logP: number;
+  logPLm: number;
+  /** -Infinity: no neighbor voted for it. */
+  logPKnn: number;
+  /** Most probable under the mixture first, when asked for. */
+  candidates?: Candidate[];
+  /** The nearest that voted for it, then the nearest others. Nearest first. */
+  neighbors: TokenNeighbor[];
+}
+
+export interface ScoreTokensRequest extends RetrievalRequest {
+  /** Whether the end of the text is scored too. Default true for a text, false for token ids. */
+  end?: boolean;
+  neighbors?: number;
+  candidates?: number;
+  excludeDocuments?: readonly string[];
+  signal?: AbortSignal;
+}
+
+export interface InspectRequest extends RetrievalRequest {
+  excludeDocuments?: readonly string[];
+  signal?: AbortSignal;
 }
 
 export interface Generation {

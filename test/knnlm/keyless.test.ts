@@ -26,6 +26,7 @@ import { indexStore } from '../../dist/knnlm/index-store.js';
 import { keepIndexed } from '../../dist/knnlm/keep-indexed.js';
 import { openStoreIndex } from '../../dist/knnlm/open-store-index.js';
 import { removeWithReceipt } from '../../dist/knnlm/removal-receipt.js';
+import { Snapshot } from '../../dist/knnlm/snapshot.js';
 import { describeStore } from '../../dist/knnlm/store-info.js';
 import { verifyStore } from '../../dist/knnlm/verify-store.js';
 import { clustered } from '../indexes/vectors.ts';
@@ -235,6 +236,29 @@ describe('a store without keys', () => {
     expect(await readManifest(store)).toMatchObject({
       segments: [{ keys: false }, { keys: false }],
     });
+  });
+
+  it('is taken up by whoever had it open with keys, and requests under way end on these', async () => {
+    const store = copy(keyed);
+    const ask = async ({ retriever: { index } }: Snapshot) =>
+      (await index.search(queries, { k: 40 })).ids;
+    const open = await Snapshot.open(await Datastore.open(store), openStoreIndex);
+    const exact = await ask(open);
+    await indexStore(store, { codes: 'pq8', dropKeys: true, threads: 2 });
+    expect(await ask(open)).toEqual(exact);
+    const coded = await open.refresh(openStoreIndex);
+    await open.release();
+    expect(coded.info).toMatchObject({ hasKeys: false });
+    expect(await ask(coded)).toEqual((await search(keyless)).ids);
+    await write(store, [8], 'add');
+    const grown = await coded.refresh(openStoreIndex);
+    await coded.release();
+    expect(Math.max(...(await ask(grown)))).toBeGreaterThanOrEqual(4000);
+    await indexStore(store, { dropKeys: true, threads: 2 });
+    const whole = await grown.refresh(openStoreIndex);
+    await grown.release();
+    expect(whole.retriever.index.size).toBe(4300);
+    await whole.release();
   });
 
   it('codes what was added before it is compacted, and tells when that has become much', async () => {

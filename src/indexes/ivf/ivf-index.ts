@@ -106,8 +106,15 @@ export class IvfIndex implements VectorIndex {
       return new WorkerPool(script, 1, () => start);
     });
     try {
-      const ready = await Promise.all(pools.map((p) => p.run<ReadyResult>({ kind: 'ready' })));
-      const bytes = ready.reduce((sum, worker) => sum + worker.memoryBytes, 0);
+      const turns = await Promise.allSettled(
+        pools.map((pool) => pool.run<ReadyResult>({ kind: 'ready' })),
+      );
+      // All have answered: a worker that is ended while it loads onnxruntime takes the process with it.
+      let bytes = 0;
+      for (const turn of turns) {
+        if (turn.status === 'rejected') throw turn.reason;
+        bytes += turn.value.memoryBytes;
+      }
       return new IvfIndex({ header, sources }, pools, bytes);
     } catch (error) {
       await Promise.all(pools.map((pool) => pool.close()));
