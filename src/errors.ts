@@ -18,6 +18,7 @@ export type ErrorCode =
   | 'STORE_CORRUPT'
   | 'STORE_LOCKED'
   | 'STORE_VERSION'
+  | 'INDEX_UNAVAILABLE'
   | 'IO'
   | 'DISK_FULL'
   | 'ABORTED';

@@ -5,6 +5,12 @@ export {
   compactDatastore,
 } from './datastore/compact-datastore.ts';
 export { Datastore } from './datastore/datastore.ts';
+export { ARRAY_LAYOUTS, type ArrayLayout } from './datastore/interchange/array-files.ts';
+export {
+  type ExportOptions,
+  type ExportResult,
+  exportDatastore,
+} from './datastore/interchange/export-datastore.ts';
 export { type Removal, removeDocuments } from './datastore/remove-documents.ts';
 export type { DocumentSelection } from './datastore/select-documents.ts';
 export { estimateDocuments } from './datastore/sources/estimate-documents.ts';
@@ -43,6 +49,8 @@ export {
   compactStore,
   type StoreCompaction,
 } from './knnlm/compact-store.ts';
+export { type DroppedKeys, dropKeys } from './knnlm/drop-keys.ts';
+export type { ImportArrays, ImportResult } from './knnlm/import-arrays.ts';
 export { type IndexInfo, removeIndex } from './knnlm/index-folder.ts';
 export {
   type IndexStoreRequest,
@@ -60,12 +68,18 @@ export {
 } from './knnlm/interpolate.ts';
 export { type IndexChoice, type KeepIndexedRequest, keepIndexed } from './knnlm/keep-indexed.ts';
 export { KnnLM, type StoreChoice } from './knnlm/knnlm.ts';
+export {
+  indexOnMilvus,
+  type MilvusStoreRequest,
+  type MilvusStoreResult,
+} from './knnlm/milvus-store.ts';
 export type { OpenStore } from './knnlm/open-stores.ts';
 export {
   type ReceiptOptions,
   type RemovalReceipt,
   removeWithReceipt,
 } from './knnlm/removal-receipt.ts';
+export { type RetuneRequest, retune } from './knnlm/retune.ts';
 export type { StoreInfo } from './knnlm/store-info.ts';
 export type { TuneRequest, Tuning } from './knnlm/tune.ts';
 export { tuningChart } from './knnlm/tuning-chart.ts';
@@ -84,6 +98,8 @@ export {
   buildDatastore,
   DEFAULT_MODEL,
   datastoreInfo,
+  type ImportDatastoreRequest,
+  importDatastore,
   listDocuments,
   type OpenOptions,
   openKnnLM,

@@ -7,15 +7,26 @@ import { headerOf, readManifest } from './datastore/manifest.ts';
 import { estimateDocuments } from './datastore/sources/estimate-documents.ts';
 import { type ReadOptions, readDocuments } from './datastore/sources/read-documents.ts';
 import type { DocumentRecord, SettingsRecord } from './datastore/types.ts';
+import { KnnLMError } from './errors.ts';
+import { parseCodec } from './indexes/ivf/codec.ts';
+import { isMilvusUrl } from './indexes/milvus/milvus-address.ts';
 import { addEntries } from './knnlm/add.ts';
 import { buildEntries } from './knnlm/build.ts';
 import { type Conclusion, concludeBuild } from './knnlm/conclude-build.ts';
+import { dropKeys } from './knnlm/drop-keys.ts';
 import { checkDisk, planBuild } from './knnlm/estimate.ts';
 import { usedSettings } from './knnlm/gate.ts';
+import {
+  type ImportArrays,
+  type ImportRequest,
+  type ImportResult,
+  importArrays,
+} from './knnlm/import-arrays.ts';
 import { checkSettings, DEFAULT_SETTINGS } from './knnlm/interpolate.ts';
 import { builtIndex, keepIndexed } from './knnlm/keep-indexed.ts';
 import { keepTuned } from './knnlm/keep-tuned.ts';
 import { loadStoreModel } from './knnlm/load-store-model.ts';
+import { greetMilvus } from './knnlm/milvus-store.ts';
 import { type OpenOptions, openKnnLM } from './knnlm/open-knnlm.ts';
 import { headerFor } from './knnlm/store-header.ts';
 import { describeStore, type StoreInfo } from './knnlm/store-info.ts';
@@ -80,6 +91,9 @@ export async function buildDatastore(
   };
   const { signal, textColumn, idColumn, invalidUtf8 } = request;
   const readOptions: ReadOptions = { signal, textColumn, idColumn, invalidUtf8 };
+  checkCodes(request);
+  // Nobody should read for hours to hear it.
+  if (request.index !== undefined && isMilvusUrl(request.index)) await greetMilvus(request.index);
   await checkBuildTarget(request.out);
   const estimate = await estimateDocuments(inputs, readOptions);
   const model = await loadModel(request.model ?? DEFAULT_MODEL, request);
@@ -113,6 +127,7 @@ export async function buildDatastore(
         signal,
       },
     );
+    if (request.dropKeys) await dropKeys(request.out, { signal });
     const { tuningSeconds } = conclusion;
     const index = builtIndex(conclusion.index);
     const seconds = (performance.now() - started) / 1000 - tuningSeconds - (index?.seconds ?? 0);
@@ -130,6 +145,50 @@ export async function buildDatastore(
       skipped,
       resumedEntries,
     };
+  } finally {
+    await model.close();
+  }
+}
+
+/** Errors: `INVALID_ARGUMENT`, before anything is read. */
+function checkCodes({ index, codes, dropKeys: drops }: BuildDatastoreRequest): void {
+  // Of the width, which only the model knows, the index will see.
+  if (codes !== undefined) parseCodec(codes, 4096);
+  if (index !== undefined && isMilvusUrl(index) && (drops || codes !== undefined)) {
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      `${drops ? 'Keys can be dropped' : 'Codes are chosen'} only where the index is on this machine, not with ${index}. Leave one of them out.`,
+    );
+  }
+  if (!drops || (index !== 'none' && codes !== 'sq8')) return;
+  throw new KnnLMError(
+    'INVALID_ARGUMENT',
+    `Keys can be dropped only where an index of product codes takes their place, not with ${index === 'none' ? 'index none' : 'codes sq8'}. Leave that out.`,
+  );
+}
+
+export interface ImportDatastoreRequest
+  extends ImportRequest,
+    Pick<
+      LoadModelOptions,
+      'key' | 'keyTensor' | 'dtype' | 'workers' | 'threads' | 'device' | 'onDownload' | 'onWarning'
+    > {
+  /** The model that made the keys. Default `wiki-mini`. */
+  model?: string;
+}
+
+/**
+ * A new datastore from arrays of keys and values, as `exportDatastore` or a Python program writes them.
+ * Errors: those of `importArrays` and `loadModel`.
+ */
+export async function importDatastore(
+  arrays: ImportArrays,
+  request: ImportDatastoreRequest,
+): Promise<ImportResult> {
+  await checkBuildTarget(request.out);
+  const model = await loadModel(request.model ?? DEFAULT_MODEL, request);
+  try {
+    return await importArrays(arrays, model, request);
   } finally {
     await model.close();
   }

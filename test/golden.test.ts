@@ -12,48 +12,17 @@ import { readTokens } from '../dist/knnlm/read-tokens.js';
 import { neighborRow, type Retrieved } from '../dist/knnlm/retriever.js';
 import { planWindows } from '../dist/knnlm/windows.js';
 import { buildDatastore, openKnnLM } from '../dist/open.js';
+import { expectClose, readGolden, sameUpToTies, settingsOf } from './golden.ts';
 
 const fixtures = fileURLToPath(new URL('./fixtures/', import.meta.url));
-
-interface Golden {
-  window: number;
-  stride: number;
-  datastore: {
-    documents: string[];
-    starts: number[];
-    entries: number;
-    values_head: number[];
-    key_checksum: number;
-    first_key: number[];
-    last_key: number[];
-  };
-  perplexity: Record<string, number>;
-  documents: {
-    id: string;
-    tokens: number[];
-    lm: number[];
-    knn: Record<string, { mixture: number[]; knn_probability: number[] }>;
-    first_neighbours: { target: number; entries: number[]; squared_distances: number[] }[];
-  }[];
-}
 
 const cases = [
   { name: 'stories260K', model: `${fixtures}models/stories260K`, corpus: 'tinystories' },
   { name: 'wiki-mini', model: 'wiki-mini', corpus: 'medical' },
 ];
 
-/** `k=8 temperature=1 lambda=0.25` as settings. */
-function settingsOf(name: string): { k: number; temperature: number; lambda: number } {
-  const [k, temperature, lambda] = [...name.matchAll(/=([\d.]+)/g)].map(([, value]) =>
-    Number(value),
-  );
-  return { k: k!, temperature: temperature!, lambda: lambda! };
-}
-
 describe.each(cases)('reference numbers of $name', ({ name, model, corpus }) => {
-  const golden = JSON.parse(
-    readFileSync(`${fixtures}golden/${name}.golden.json`, 'utf8'),
-  ) as Golden;
+  const golden = readGolden(name);
   const folder = mkdtempSync(join(tmpdir(), 'knnlm-golden-'));
   const documents: SourceDocument[] = [];
   let knnlm: KnnLM;
@@ -166,28 +135,3 @@ describe.each(cases)('reference numbers of $name', ({ name, model, corpus }) => 
     return { lm, found: await knnlm.retriever.retrieve(queries, { k: 1024 }), targets };
   }
 });
-
-function expectClose(
-  seen: ArrayLike<number>,
-  wanted: ArrayLike<number>,
-  tolerance: number,
-  relative = false,
-): void {
-  expect(seen.length).toBe(wanted.length);
-  let worst = 0;
-  for (let i = 0; i < wanted.length; i++) {
-    if (seen[i] === wanted[i]) continue;
-    const scale = relative ? Math.max(1e-6, Math.abs(wanted[i]!)) : 1;
-    worst = Math.max(worst, Math.abs(seen[i]! - wanted[i]!) / scale);
-  }
-  expect(worst).toBeLessThan(tolerance);
-}
-
-/** Neighbors at (nearly) equal distance may come in any order. */
-function sameUpToTies(seen: number[], wanted: number[], distances: number[]): boolean {
-  return seen.every((id, i) => {
-    const at = wanted.indexOf(id);
-    const distance = distances[at < 0 ? wanted.length - 1 : at]!;
-    return Math.abs(distance - distances[i]!) <= 1e-3 * Math.max(1, distance);
-  });
-}

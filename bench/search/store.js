@@ -1,12 +1,13 @@
 // An indexed store as it is served, held against exact search of the same store: recall, perplexity, latency, memory.
 //
 //   npm run build && node bench/search/store.js STORE TEXT [--queries 1024] [--k 1024] [--memory 1000000000]
-//     [--rounds 3] [--probes 64,128] [--drop-caches] [--exact-latency]
+//     [--rounds 3] [--probes 64,128] [--drop-caches] [--exact-latency] [--keys STORE_WITH_KEYS]
 //
 // TEXT: documents the store has not read. λ and T are chosen by exact search on every other document; perplexities are of
 // the rest, with an interval from resampling its documents. The serving process is one of its own: a model, the store, the
 // index with so many bytes of lists; its resident memory is that of everything in it. --drop-caches (Linux, as root) empties the system's
-// page cache first and tells how long queries then take. JSON on the last line.
+// page cache first and tells how long queries then take. --keys: of a store without keys, the store it was before they were
+// dropped, to search exactly. JSON on the last line.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -31,6 +32,7 @@ const { values: options, positionals } = parseArgs({
     probes: { type: 'string' },
     'drop-caches': { type: 'boolean' },
     'exact-latency': { type: 'boolean' },
+    keys: { type: 'string' },
     serve: { type: 'string' },
   },
 });
@@ -150,7 +152,7 @@ function served(folder, probes) {
 
 /** Exact neighbors of all queries, in one pass; for a latency, the codes are kept in memory. */
 async function exactNeighbors({ queries, dim, count }) {
-  const datastore = await Datastore.open(store);
+  const datastore = await Datastore.open(options.keys ?? store);
   const index = await openIndex({
     sources: datastore.keySources(),
     dim,

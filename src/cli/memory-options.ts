@@ -1,5 +1,5 @@
 /** What the commands that use a finished store have in common: which stores, which settings, on which machine. */
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { KnnLM } from '../knnlm/knnlm.ts';
 import type { RetrievalRequest } from '../knnlm/types.ts';
 import { openKnnLM } from '../open.ts';
@@ -29,6 +29,7 @@ export interface MemoryOptions extends StoreOptions, RetrievalOptions {
   gate?: boolean;
   only?: string[];
   metadata?: Record<string, string>;
+  onIndexFailure?: 'error' | 'lm';
 }
 
 /** `--exclude`, `--store`; call it where the options of retrieval belong. */
@@ -64,6 +65,16 @@ export function addMemoryOptions(command: Command): Command {
   return addMachineOptions(command);
 }
 
+/** For the commands whose result is of use without the memory too. */
+export function addFailureOption(command: Command): Command {
+  return command.addOption(
+    new Option(
+      '--on-index-failure <how>',
+      'when the entries are on Milvus and it does not answer: stop with an error, or go on with the model alone (lm) and say so (default: error)',
+    ).choices(['error', 'lm']),
+  );
+}
+
 /** `notes.knn=0.2` */
 function storeLambda(text: string, previous: Record<string, number> = {}): Record<string, number> {
   const at = text.lastIndexOf('=');
@@ -76,6 +87,7 @@ export function memoryRequest(options: MemoryOptions): RetrievalRequest {
   return {
     ...retrievalSettings(options),
     ...(options.gate === false && { gate: false }),
+    ...(options.onIndexFailure && { onIndexFailure: options.onIndexFailure }),
     ...(options.storeLambda && { lambdas: options.storeLambda }),
     ...((options.only || options.metadata) && {
       documents: { globs: options.only, metadata: options.metadata },

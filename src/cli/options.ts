@@ -1,5 +1,6 @@
 /** Options that several commands share, and the checks of their values: one line with the value seen, before any work. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { isMilvusUrl, parseMilvusUrl } from '../indexes/milvus/milvus-address.ts';
 import type { IndexChoice } from '../knnlm/keep-indexed.ts';
 import type { RetrievalSettings } from '../knnlm/types.ts';
 import { DEVICES, type Device } from '../model/device.ts';
@@ -160,13 +161,21 @@ export function addThreadOptions(command: Command): Command {
     );
 }
 
+export function indexChoice(text: string): IndexChoice {
+  if (text === 'auto' || text === 'ivf' || text === 'none') return text;
+  if (!isMilvusUrl(text))
+    throw new InvalidArgumentError('It must be auto, ivf, none or milvus://host:port/collection.');
+  parseMilvusUrl(text);
+  return text;
+}
+
 /** @param when it is built by itself */
 export function addIndexOption(command: Command, when: string): Command {
   return command.addOption(
     new Option(
       '--index <choice>',
-      `an inverted file, quicker to search than every key: built ${when}, always, or not (default: auto)`,
-    ).choices(['auto', 'ivf', 'none'] satisfies IndexChoice[]),
+      `auto, ivf, none or milvus://host:port/collection. An inverted file, quicker to search than every key, is built ${when}, always, or not; or the entries are searched on Milvus (token in KNNLM_MILVUS_TOKEN, milvuss:// for TLS) (default: auto)`,
+    ).argParser(indexChoice),
   );
 }
 

@@ -7,7 +7,9 @@ import { compactCommand } from './commands/compact.ts';
 import { demoCommand } from './commands/demo.ts';
 import { evalCommand } from './commands/eval.ts';
 import { experimentCommand } from './commands/experiment.ts';
+import { exportCommand } from './commands/export.ts';
 import { generateCommand } from './commands/generate.ts';
+import { importCommand } from './commands/import.ts';
 import { indexCommand } from './commands/index.ts';
 import { infoCommand } from './commands/info.ts';
 import { modelCommand } from './commands/model.ts';
@@ -31,6 +33,8 @@ const COMMANDS: readonly (readonly [heading: string, commands: readonly (() => C
       removeCommand,
       compactCommand,
       verifyCommand,
+      exportCommand,
+      importCommand,
     ],
   ],
   ['Using a store:', [generateCommand, searchCommand, evalCommand, tuneCommand]],

@@ -34,6 +34,11 @@ import { readVerified } from './verified-reader.ts';
 
 export interface CompactOptions {
   onProgress?: (progress: { doneBytes: number; totalBytes: number }) => void;
+  /**
+   * Of a datastore without keys: writes codes of the entries that stay, told as ranges, under a new name beside the old
+   * ones, and returns that name. Such a datastore needs it.
+   */
+  keepCodes?: (kept: readonly Range[]) => Promise<string>;
   /** A stop before the new segment counts leaves the datastore as it was. */
   signal?: AbortSignal;
 }
@@ -86,7 +91,8 @@ export async function compactDatastore(
     };
     let current = manifest;
     if (manifest.segments.length > 1 || result.removedDocuments > 0) {
-      result.indexRemoved = (await pathKind(indexFolder(path))) === 'folder';
+      requireCodes(path, manifest, options);
+      result.indexRemoved = !manifest.codes && (await pathKind(indexFolder(path))) === 'folder';
       current = await rewrite(path, { manifest, table, live, lock }, options);
       result.rewritten = true;
       await removeLeftovers(path, current);
@@ -94,6 +100,17 @@ export async function compactDatastore(
     if (current.segments[0]!.name !== FIRST_SEGMENT) await rename(path, current, lock);
     return result;
   });
+}
+
+/** Errors: `INVALID_ARGUMENT` when codes have to be kept, and cannot be. */
+function requireCodes(path: string, { segments, codes }: Manifest, options: CompactOptions): void {
+  if (codes === undefined) return;
+  const isMixed = segments.some(({ keys }) => keys !== false);
+  if (options.keepCodes && !isMixed) return;
+  throw new KnnLMError(
+    'INVALID_ARGUMENT',
+    `${path} has codes in place of keys, and ${isMixed ? 'newer entries with keys. Code them first: knnlm index STORE --drop-keys' : 'nobody to keep them. Compact it with compactStore'}.`,
+  );
 }
 
 function liveRows(table: DocumentTable): number[] {
@@ -117,9 +134,10 @@ async function rewrite(path: string, source: Source, options: CompactOptions): P
   await checkDisk(path, storeBytes(headerOf(manifest), entries, live.length));
   const number = 1 + Math.max(...manifest.segments.map(({ name }) => Number(name)));
   const name = String(number).padStart(6, '0');
+  const keys = manifest.codes === undefined ? {} : { keys: false as const };
   const empty: Manifest = {
     ...manifest,
-    segments: [{ name, entries: 0, documents: 0, documentBytes: 0 }],
+    segments: [{ name, entries: 0, documents: 0, documentBytes: 0, ...keys }],
     deleted: [],
   };
   let writer: SegmentWriter | undefined;
@@ -129,14 +147,21 @@ async function rewrite(path: string, source: Source, options: CompactOptions): P
     await writer.seal();
     const { documentBytes } = writer;
     await writer.close();
-    const segment = { name, entries, documents: live.length, documentBytes };
+    const segment = { name, entries, documents: live.length, documentBytes, ...keys };
+    const codes = manifest.codes && (await options.keepCodes!(keptRanges(source)));
     const settings =
       live.length < source.table.length ? withoutTraces(manifest.settings) : manifest.settings;
-    const compacted: Manifest = { ...empty, segments: [segment], settings };
+    const compacted: Manifest = {
+      ...empty,
+      segments: [segment],
+      settings,
+      ...(codes && { codes }),
+    };
     await lock.check();
     // An index holds codes of removed keys, and centroids that they have moved. It goes first: none that no longer fits
     // is ever beside the new manifest.
-    if ((await pathKind(indexFolder(path))) === 'folder') await removeTree(indexFolder(path));
+    if (!codes && (await pathKind(indexFolder(path))) === 'folder')
+      await removeTree(indexFolder(path));
     await writeManifest(path, compacted);
     return compacted;
   } catch (error) {
@@ -157,25 +182,32 @@ async function giveSpaceBack(path: string): Promise<void> {
 
 const indexFolder = (path: string): string => join(path, 'index');
 
+const keptRanges = ({ table, live }: Source): Range[] =>
+  joined(live.map((row) => [table.startOf(row), table.startOf(row + 1)]));
+
 async function copyParts(
   path: string,
-  { manifest, table, live }: Source,
+  source: Source,
   writer: SegmentWriter,
   { onProgress, signal }: CompactOptions,
 ): Promise<void> {
-  const entryRanges = joined(live.map((row) => [table.startOf(row), table.startOf(row + 1)]));
+  const { manifest, table, live } = source;
+  const entryRanges = keptRanges(source);
   const scaled = (bytes: number): Range[] => entryRanges.map(([a, b]) => [a * bytes, b * bytes]);
-  const ranges = [
-    scaled(keyBytes(manifest)),
-    scaled(valueBytes(manifest)),
-    joined(live.map((row) => table.lineRange(row))),
-  ];
-  const totalBytes = ranges.flat().reduce((sum, [start, end]) => sum + end - start, 0);
+  const ranges = new Map<SegmentPart['part'], Range[]>([
+    ['keys', manifest.codes === undefined ? scaled(keyBytes(manifest)) : []],
+    ['values', scaled(valueBytes(manifest))],
+    ['documents', joined(live.map((row) => table.lineRange(row)))],
+  ]);
+  const totalBytes = [...ranges.values()]
+    .flat()
+    .reduce((sum, [start, end]) => sum + end - start, 0);
   let doneBytes = 0;
-  for (const [p, wanted] of ranges.entries()) {
+  for (const [name, wanted] of ranges) {
     let first = 0;
     for (const segment of manifest.segments) {
-      const part = segmentParts(path, manifest, segment)[p]!;
+      const part = segmentParts(path, manifest, segment).find((other) => other.part === name);
+      if (!part) continue;
       const own = clipped(wanted, first, first + part.bytes);
       first += part.bytes;
       for await (const piece of readVerified(part, own)) {

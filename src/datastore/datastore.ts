@@ -5,8 +5,10 @@
 import type { IdRange, KeySource } from '../math/vectors.ts';
 import { checkSizes } from './check-sizes.ts';
 import { DocumentTable } from './document-table.ts';
+import { keysDropped } from './drop-keys.ts';
 import { fileSize } from './files.ts';
 import {
+  droppedEntriesOf,
   entriesOf,
   headerOf,
   liveEntriesOf,
@@ -17,7 +19,7 @@ import {
   writeManifest,
 } from './manifest.ts';
 import { readSnapshot } from './read-snapshot.ts';
-import { keyBytes, requireLittleEndian, segmentParts } from './segment.ts';
+import { keyBytes, requireLittleEndian, segmentPart, segmentParts } from './segment.ts';
 import { lockStore } from './store-lock.ts';
 import type { SettingsRecord } from './types.ts';
 import { ValueTable } from './value-table.ts';
@@ -92,9 +94,19 @@ export class Datastore {
     return this.#manifest.settings;
   }
 
-  /** Where the keys lie, in entry order. @param from the first entry wanted */
+  /** Entries, from 0 on, whose keys were dropped, and the file in `index/` that has their codes. */
+  get dropped(): { entries: number; codes: string } | undefined {
+    const { codes } = this.#manifest;
+    return codes === undefined ? undefined : { entries: droppedEntriesOf(this.#manifest), codes };
+  }
+
+  /**
+   * Where the keys lie, in entry order. @param from the first entry wanted
+   * Errors: `INVALID_ARGUMENT` where keys were dropped.
+   */
   keySources(from = 0): KeySource[] {
     const { segments, key } = this.#manifest;
+    if (from < droppedEntriesOf(this.#manifest)) throw keysDropped(this.path);
     const sources: KeySource[] = [];
     let start = 0;
     for (const segment of segments) {
@@ -102,7 +114,7 @@ export class Datastore {
       start += segment.entries;
       if (skipped >= segment.entries) continue;
       sources.push({
-        path: segmentParts(this.path, this.#manifest, segment)[0]!.path,
+        path: segmentPart(this.path, this.#manifest, segment, 'keys').path,
         dtype: key.dtype,
         count: segment.entries - skipped,
         byteOffset: skipped * keyBytes(this.#manifest),

@@ -7,7 +7,7 @@ import type { IdRange } from '../math/vectors.ts';
 import { BLOCK_BYTES, checkBlock, readChecksums, truncatedFile } from './checksummed-file.ts';
 import { DataFile } from './files.ts';
 import type { Manifest } from './manifest.ts';
-import { isGrowing, segmentParts } from './segment.ts';
+import { isGrowing, segmentPart } from './segment.ts';
 import type { DocumentRecord } from './types.ts';
 
 /** A line of documents.jsonl. `start` is not stored: it follows from the lengths before. */
@@ -55,7 +55,7 @@ export class DocumentTable implements Iterable<DocumentRecord> {
       // Before anything is allocated by the manifest's word.
       if (segment.documentBytes < segment.documents * SHORTEST_LINE)
         throw corruptTable(
-          segmentParts(store, manifest, segment)[2]!.path,
+          segmentPart(store, manifest, segment, 'documents').path,
           `${segment.documents} documents cannot lie in ${segment.documentBytes} bytes`,
         );
     }
@@ -200,7 +200,7 @@ function lastAtMost(length: number, holds: (index: number) => boolean): number {
 }
 
 function partOf(store: string, manifest: Manifest, i: number): { path: string; bytes: number } {
-  return segmentParts(store, manifest, manifest.segments[i]!)[2]!;
+  return segmentPart(store, manifest, manifest.segments[i]!, 'documents');
 }
 
 async function readTable(path: string, bytes: number): Promise<Buffer> {

@@ -11,6 +11,7 @@ const segment = z.strictObject({
   entries: count,
   documents: count,
   documentBytes: count,
+  keys: z.literal(false).optional(),
 });
 
 const partialDocument = z.strictObject({
@@ -51,7 +52,7 @@ const settings = z.strictObject({
 
 export const manifestSchema = z.strictObject({
   format: z.literal('knnlm-datastore'),
-  version: z.literal(1),
+  version: z.literal([1, 2]),
   model: z.strictObject({
     name: z.string(),
     family: z.string(),
@@ -82,4 +83,8 @@ export const manifestSchema = z.strictObject({
   building: z
     .strictObject({ mode: z.enum(['build', 'add']), document: partialDocument.nullable() })
     .nullable(),
+  codes: z
+    .string()
+    .regex(/^lists-[0-9a-f]+\.bin$/)
+    .optional(),
 });

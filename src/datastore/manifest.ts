@@ -11,7 +11,8 @@ import { fileSize, pathKind, readWhole, replaceFile } from './files.ts';
 import type { SettingsRecord } from './types.ts';
 
 export const FORMAT = 'knnlm-datastore';
-export const VERSION = 1;
+/** 2 where keys were dropped: programs that do not know of that must not read on. */
+export const VERSION = 2;
 
 /** What a datastore's keys depend on. Two stores with equal headers hold comparable keys. */
 export interface StoreHeader {
@@ -43,6 +44,8 @@ export interface SegmentRecord {
   documents: number;
   /** Bytes of documents.jsonl that count. */
   documentBytes: number;
+  /** False when they were dropped, and only their codes are left: of the first segments, none or some. */
+  keys?: false;
 }
 
 /** A document of which some entries are stored and acknowledged. */
@@ -57,7 +60,7 @@ export interface PartialDocument {
 
 export interface Manifest extends Omit<StoreHeader, 'vocabSize'> {
   format: typeof FORMAT;
-  version: typeof VERSION;
+  version: 1 | 2;
   values: { dtype: 'u16' | 'u32'; vocabSize: number };
   segments: SegmentRecord[];
   /** Entries taken out but still in the files: sorted, disjoint, each a document's. */
@@ -65,6 +68,8 @@ export interface Manifest extends Omit<StoreHeader, 'vocabSize'> {
   settings: SettingsRecord | null;
   /** Set while the last segment is being written. */
   building: { mode: 'build' | 'add'; document: PartialDocument | null } | null;
+  /** File in `index/` that holds the codes of the segments without keys; there when there are any. */
+  codes?: string;
 }
 
 export const manifestPath = (store: string): string => join(store, 'manifest.json');
@@ -73,7 +78,7 @@ export function createManifest(header: StoreHeader): Manifest {
   const { model, fingerprint, key, vocabSize, bos, eos, window, stride } = header;
   return {
     format: FORMAT,
-    version: VERSION,
+    version: 1,
     model: {
       name: model.name,
       family: model.family,
@@ -108,6 +113,10 @@ export function headerOf(manifest: Manifest): StoreHeader {
 /** Entries of complete documents, deleted ones included. */
 export const entriesOf = (manifest: Manifest): number =>
   manifest.segments.reduce((sum, segment) => sum + segment.entries, 0);
+
+/** Entries, from 0 on, whose keys were dropped. */
+export const droppedEntriesOf = ({ segments }: Manifest): number =>
+  segments.reduce((sum, { entries, keys }) => sum + (keys === false ? entries : 0), 0);
 
 /** Entries that can be retrieved. */
 export const liveEntriesOf = (manifest: Manifest): number =>
@@ -250,6 +259,12 @@ function checkConsistent(path: string, manifest: Manifest): void {
     throw corruptManifest(path, `values.dtype is ${manifest.values.dtype}, not ${expected}`);
   if (new Set(manifest.segments.map((segment) => segment.name)).size < manifest.segments.length)
     throw corruptManifest(path, 'two segments have one name');
+  const firstWhole = manifest.segments.findIndex(({ keys }) => keys !== false);
+  const isMixed =
+    firstWhole >= 0 && manifest.segments.slice(firstWhole).some(({ keys }) => keys === false);
+  if (isMixed) throw corruptManifest(path, 'a segment without keys follows one with keys');
+  if ((firstWhole !== 0) !== (manifest.codes !== undefined))
+    throw corruptManifest(path, 'its codes and its segments without keys do not go together');
   const partial = manifest.building?.document;
   if (partial && partial.entriesDone > partial.length)
     throw corruptManifest(
@@ -273,7 +288,11 @@ export async function writeManifest(store: string, manifest: Manifest): Promise<
   // In one order of fields, whoever made the settings.
   const { k, lambda, temperature, source, gate, evidence } = manifest.settings ?? {};
   const settings = manifest.settings && { k, lambda, temperature, source, gate, evidence };
-  const fields = JSON.stringify({ ...manifest, settings }, null, 2).slice(0, -'\n}'.length);
+  const version = manifest.codes === undefined ? 1 : 2;
+  const fields = JSON.stringify({ ...manifest, version, settings }, null, 2).slice(
+    0,
+    -'\n}'.length,
+  );
   const checksum = checksumOf(Buffer.from(fields));
   await replaceFile(manifestPath(store), `${fields},\n  "checksum": "${checksum}"\n}\n`);
 }

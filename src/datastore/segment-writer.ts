@@ -1,4 +1,4 @@
-/** Appends to the three files of the segment that is being written. */
+/** Appends to the files of the segment that is being written. */
 
 import { dirname } from 'node:path';
 import { KnnLMError } from '../errors.ts';
@@ -12,8 +12,11 @@ import { type SegmentPart, segmentFolder, segmentParts } from './segment.ts';
 /** Key elements converted before the event loop gets its turn: under a millisecond or two. */
 const SLICE = 300_000;
 
+type Part = SegmentPart['part'];
+
 export class SegmentWriter {
-  readonly #keys: ChecksummedFile;
+  /** Undefined in a segment without keys. */
+  readonly #keys: ChecksummedFile | undefined;
   readonly #values: ChecksummedFile;
   readonly #documents: ChecksummedFile;
   readonly #dtype: KeyDtype;
@@ -21,12 +24,10 @@ export class SegmentWriter {
   readonly #wideValues: boolean;
   readonly #vocabSize: number;
 
-  private constructor(manifest: Manifest, files: readonly ChecksummedFile[]) {
-    [this.#keys, this.#values, this.#documents] = files as [
-      ChecksummedFile,
-      ChecksummedFile,
-      ChecksummedFile,
-    ];
+  private constructor(manifest: Manifest, files: ReadonlyMap<Part, ChecksummedFile>) {
+    this.#keys = files.get('keys');
+    this.#values = files.get('values')!;
+    this.#documents = files.get('documents')!;
     this.#dtype = manifest.key.dtype;
     this.#tensor = manifest.key.tensor;
     this.#wideValues = manifest.values.dtype === 'u32';
@@ -38,15 +39,15 @@ export class SegmentWriter {
     const segment = manifest.segments.at(-1)!;
     const folder = segmentFolder(store, segment.name);
     await makeFolder(folder);
-    const files: ChecksummedFile[] = [];
+    const files = new Map<Part, ChecksummedFile>();
     try {
-      for (const { path, bytes } of segmentParts(store, manifest, segment))
-        files.push(await ChecksummedFile.open(path, bytes));
+      for (const { part, path, bytes } of segmentParts(store, manifest, segment))
+        files.set(part, await ChecksummedFile.open(path, bytes));
       await syncFolder(folder);
       await syncFolder(dirname(folder));
       await syncFolder(store);
     } catch (error) {
-      for (const file of files) await file.close();
+      for (const file of files.values()) await file.close();
       throw error;
     }
     return new SegmentWriter(manifest, files);
@@ -56,7 +57,7 @@ export class SegmentWriter {
   async appendKeys(keys: Float32Array | Uint16Array): Promise<void> {
     if (keys instanceof Uint16Array) {
       if (this.#dtype !== 'fp16') throw new Error('halves given to a datastore of fp32 keys');
-      await this.#keys.append(bytesOf(keys));
+      await this.#keys!.append(bytesOf(keys));
       return;
     }
     for (let start = 0; start < keys.length; start += SLICE) {
@@ -69,13 +70,13 @@ export class SegmentWriter {
     if (this.#dtype === 'fp32') {
       const bad = slice.findIndex((x) => !Number.isFinite(x));
       if (bad >= 0) throw this.#unstorable(slice[bad]!);
-      await this.#keys.append(bytesOf(slice));
+      await this.#keys!.append(bytesOf(slice));
       return;
     }
     const halves = new Uint16Array(slice.length);
     const bad = floatsToHalf(halves, slice);
     if (bad >= 0) throw this.#unstorable(slice[bad]!);
-    await this.#keys.append(bytesOf(halves));
+    await this.#keys!.append(bytesOf(halves));
   }
 
   #unstorable(value: number): KnnLMError {
@@ -96,9 +97,9 @@ export class SegmentWriter {
   }
 
   /** Appends to a part what was in one before, byte by byte. */
-  async appendBytes(part: SegmentPart['part'], bytes: Uint8Array): Promise<void> {
+  async appendBytes(part: Part, bytes: Uint8Array): Promise<void> {
     const files = { keys: this.#keys, values: this.#values, documents: this.#documents };
-    await files[part].append(bytes);
+    await files[part]!.append(bytes);
   }
 
   get documentBytes(): number {
@@ -107,10 +108,9 @@ export class SegmentWriter {
 
   /** Forgets everything beyond what the manifest acknowledges. */
   async cutTo(store: string, manifest: Manifest): Promise<void> {
-    const [keys, values, documents] = segmentParts(store, manifest, manifest.segments.at(-1)!);
-    await this.#keys.cutTo(keys!.bytes);
-    await this.#values.cutTo(values!.bytes);
-    await this.#documents.cutTo(documents!.bytes);
+    const files = { keys: this.#keys, values: this.#values, documents: this.#documents };
+    for (const { part, bytes } of segmentParts(store, manifest, manifest.segments.at(-1)!))
+      await files[part]!.cutTo(bytes);
   }
 
   async sync(): Promise<void> {
@@ -125,9 +125,10 @@ export class SegmentWriter {
     await this.#each((file) => file.close());
   }
 
-  /** All three finish before a failure is told, so that no write is under way when the files are closed. */
+  /** All finish before a failure is told, so that no write is under way when the files are closed. */
   async #each(work: (file: ChecksummedFile) => Promise<void>): Promise<void> {
-    const results = await Promise.allSettled([this.#keys, this.#values, this.#documents].map(work));
+    const files = [this.#keys, this.#values, this.#documents].filter((file) => file !== undefined);
+    const results = await Promise.allSettled(files.map(work));
     for (const result of results) if (result.status === 'rejected') throw result.reason;
   }
 }

@@ -25,7 +25,7 @@ export const valueBytes = (manifest: Manifest): number => (manifest.values.dtype
 export const partialEntries = (manifest: Manifest): number =>
   manifest.building?.document?.entriesDone ?? 0;
 
-/** @param segment one of the manifest's */
+/** Those that are there: a segment may have no keys any more. @param segment one of the manifest's */
 export function segmentParts(
   store: string,
   manifest: Manifest,
@@ -34,10 +34,10 @@ export function segmentParts(
   const folder = segmentFolder(store, segment.name);
   const isLast = segment === manifest.segments.at(-1);
   const entries = segment.entries + (isLast ? partialEntries(manifest) : 0);
-  return [
+  const parts: SegmentPart[] = [
     {
       part: 'keys',
-      path: join(folder, manifest.key.dtype === 'fp16' ? 'keys.f16' : 'keys.f32'),
+      path: join(folder, keyFile(manifest)),
       bytes: entries * keyBytes(manifest),
     },
     {
@@ -47,6 +47,20 @@ export function segmentParts(
     },
     { part: 'documents', path: join(folder, 'documents.jsonl'), bytes: segment.documentBytes },
   ];
+  return segment.keys === false ? parts.slice(1) : parts;
+}
+
+export const keyFile = ({ key }: Manifest): string =>
+  key.dtype === 'fp16' ? 'keys.f16' : 'keys.f32';
+
+/** A part that is there. */
+export function segmentPart(
+  store: string,
+  manifest: Manifest,
+  segment: SegmentRecord,
+  part: SegmentPart['part'],
+): SegmentPart {
+  return segmentParts(store, manifest, segment).find((other) => other.part === part)!;
 }
 
 /** Whether the segment is still being written. */

@@ -4,6 +4,7 @@ import { KnnLMError } from '../errors.ts';
 import { listFolder, pathKind, removeFile, removeTree } from './files.ts';
 import { type Manifest, manifestPath, writeManifest } from './manifest.ts';
 import { withdrawEmptyAdd } from './open-for-writing.ts';
+import { keyFile } from './segment.ts';
 import { SegmentWriter } from './segment-writer.ts';
 
 /** Files and folders in a store that no manifest counts and that crashed writers left, as absolute paths. */
@@ -17,6 +18,14 @@ export async function findLeftovers(store: string, manifest: Manifest): Promise<
   for (const name of await listFolder(folder)) {
     // Only what this program names so: a user's own file is not ours to remove.
     if (/^\d{6,}$/.test(name) && !counted.has(name)) left.push(join(folder, name));
+  }
+  // Keys that were dropped, when that was not brought to its end.
+  for (const segment of manifest.segments) {
+    if (segment.keys !== false) continue;
+    const path = join(folder, segment.name, keyFile(manifest));
+    for (const file of [path, `${path}.crc`]) {
+      if ((await pathKind(file)) === 'file') left.push(file);
+    }
   }
   return left;
 }

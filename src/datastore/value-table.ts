@@ -6,7 +6,7 @@ import { Breather } from '../math/breather.ts';
 import { BLOCK_BYTES, checkBlock, readChecksums, truncatedFile } from './checksummed-file.ts';
 import { DataFile } from './files.ts';
 import type { Manifest } from './manifest.ts';
-import { isGrowing, segmentParts } from './segment.ts';
+import { isGrowing, segmentPart } from './segment.ts';
 
 type Values = Uint16Array | Uint32Array;
 
@@ -37,7 +37,7 @@ export class ValueTable {
     try {
       for (const segment of manifest.segments) {
         const end = start + segment.entries;
-        const { path, bytes } = segmentParts(store, manifest, segment)[1]!;
+        const { path, bytes } = segmentPart(store, manifest, segment, 'values');
         if (end > start) {
           const growing = isGrowing(manifest, segment);
           const checksums = growing ? undefined : await readChecksums(path, bytes);

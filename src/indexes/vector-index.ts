@@ -1,5 +1,5 @@
 /**
- * The join between nearest-neighbor search and everything above it. Knows entry ids and vectors, nothing of tokens or text.
+ * The join between nearest-neighbor search and everything above it. Knows entry ids and vectors, nothing of text.
  * Shapes: n entries, d key width, q queries, k neighbors. Distances are squared L2, nearest first.
  */
 
@@ -22,6 +22,8 @@ export interface Neighbors {
   ids: Int32Array;
   /** (q, k) squared L2 distances, nearest first. */
   distances: Float32Array;
+  /** (q, k) what is stored with the entries, from an index that keeps it: the token after each context. */
+  values?: Uint32Array;
 }
 
 export interface VectorIndex {

@@ -5,14 +5,23 @@ import {
   compactDatastore,
 } from '../datastore/compact-datastore.ts';
 import { readManifest } from '../datastore/manifest.ts';
+import { withLock } from '../datastore/store-lock.ts';
 import type { SettingsRecord } from '../datastore/types.ts';
 import { KnnLMError } from '../errors.ts';
+import { readHeader, settleHeader } from '../indexes/ivf/ivf-header.ts';
+import { filterIvf } from '../indexes/ivf/rewrite-ivf.ts';
+import {
+  type MilvusHeader,
+  readMilvusHeader,
+  writeMilvusHeader,
+} from '../indexes/milvus/milvus-header.ts';
 import type { LanguageModel } from '../model/language-model.ts';
-import { describeIndex } from './index-folder.ts';
-import type { IndexStoreResult } from './index-store.ts';
-import { type KeepIndexedRequest, keepIndexed } from './keep-indexed.ts';
+import { dropKeys } from './drop-keys.ts';
+import { describeIndex, indexFolder } from './index-folder.ts';
+import { type KeepIndexedRequest, type KeptIndex, keepIndexed } from './keep-indexed.ts';
 import { keepTuned } from './keep-tuned.ts';
 import { loadStoreModel } from './load-store-model.ts';
+import { leaveMilvus } from './milvus-store.ts';
 import type { UsedSettings } from './types.ts';
 
 export interface CompactStoreOptions extends CompactOptions {
@@ -29,7 +38,7 @@ export interface CompactStoreOptions extends CompactOptions {
 
 export interface StoreCompaction extends Compaction {
   /** The index that took the place of the one removed. */
-  index?: IndexStoreResult;
+  index?: KeptIndex;
   /** What became of the settings, when removed documents had a part in them. */
   settings?: 'found again' | 'defaults' | 'gate removed';
 }
@@ -44,13 +53,19 @@ export async function compactStore(
   path: string,
   options: CompactStoreOptions = {},
 ): Promise<StoreCompaction> {
-  const { settings } = await readManifest(path);
+  const { settings, codes } = await readManifest(path);
+  const remote = await readMilvusHeader(indexFolder(path));
   const index = await describeIndex(path).catch(() => undefined);
-  const compaction: StoreCompaction = await compactDatastore(path, options);
-  if (compaction.entries > 0) {
-    if (compaction.indexRemoved && options.reindex !== false) {
+  const compaction: StoreCompaction =
+    codes === undefined ? await compactDatastore(path, options) : await compactCodes(path, options);
+  const reindexes = compaction.entries > 0 && options.reindex !== false;
+  if (compaction.indexRemoved) {
+    if (remote) await keepAddress(path, remote);
+    if (remote && !reindexes) await leaveMilvus(path, options.onWarning);
+    if (reindexes) {
       compaction.index = await keepIndexed(path, {
-        index: 'ivf',
+        // On Milvus the renumbered entries go to a partition of their own, and the former one is dropped.
+        index: remote ? 'auto' : 'ivf',
         codes: index?.codes,
         onProgress: options.onIndexProgress,
         onWarning: options.onWarning,
@@ -60,6 +75,12 @@ export async function compactStore(
   }
   if (compaction.removedDocuments > 0) await replaceSettings(path, settings, compaction, options);
   return compaction;
+}
+
+/** Compaction took the index away, with it the note of where the entries are: nothing of them is searched there now. */
+async function keepAddress(path: string, header: MilvusHeader): Promise<void> {
+  const nothing = { entries: 0, sent: 0, removed: [], samples: [], sources: [] };
+  await writeMilvusHeader(indexFolder(path), { ...header, ...nothing, isStale: true });
 }
 
 /** The manifest holds none that removed documents had a part in already; here new ones are found. */
@@ -102,3 +123,28 @@ async function findSettings(
     if (!own) await model.close();
   }
 }
+
+/**
+ * Of a store without keys: codes of what is left, numbered anew. Entries that were added with keys are coded first.
+ * Centroids and codebooks stay as they were learned, with the removed text among the rest.
+ */
+async function compactCodes(path: string, options: CompactStoreOptions): Promise<StoreCompaction> {
+  const { onIndexProgress, signal } = options;
+  await dropKeys(path, { signal, onProgress: onIndexProgress });
+  const folder = indexFolder(path);
+  const compaction = await compactDatastore(path, {
+    ...options,
+    keepCodes: async (keep) => {
+      const { codes } = await readManifest(path);
+      const header = (await readHeader(folder, codes))!;
+      const onProgress: FilterProgress = ({ phase, done, total }) =>
+        onIndexProgress?.({ phase, done, total, unit: 'entries' });
+      const kept = await filterIvf({ folder, header, keep, signal, onProgress });
+      return kept.file.name;
+    },
+  });
+  await withLock(path, async () => settleHeader(folder, (await readManifest(path)).codes!));
+  return compaction;
+}
+
+type FilterProgress = Parameters<typeof filterIvf>[0]['onProgress'] & object;

@@ -1,13 +1,12 @@
 /** What a build ends with when every entry is stored: the index that the store's size asks for, and settings of its own. */
 import type { SettingsRecord } from '../datastore/types.ts';
 import type { LanguageModel } from '../model/language-model.ts';
-import type { IndexStoreResult } from './index-store.ts';
-import { keepIndexed } from './keep-indexed.ts';
+import { type KeptIndex, keepIndexed } from './keep-indexed.ts';
 import { ownSettings } from './own-settings.ts';
 import type { BuildRequest } from './types.ts';
 
 export interface Conclusion {
-  index?: IndexStoreResult;
+  index?: KeptIndex;
   settings?: SettingsRecord;
   tuningSeconds: number;
 }
@@ -19,10 +18,13 @@ export interface Conclusion {
 export async function concludeBuild(
   store: string,
   model: LanguageModel,
-  { index: choice, selfTunes, onProgress, onWarning, signal }: ConcludeRequest,
+  { index: choice, codes, dropKeys, selfTunes, onProgress, onWarning, signal }: ConcludeRequest,
 ): Promise<Conclusion> {
   const index = await keepIndexed(store, {
-    index: choice,
+    // Without keys there is nothing else to search.
+    index: dropKeys ? 'ivf' : choice,
+    codes,
+    dropKeys,
     onProgress,
     onWarning,
     signal,
@@ -35,6 +37,9 @@ export async function concludeBuild(
 }
 
 export interface ConcludeRequest
-  extends Pick<BuildRequest, 'index' | 'onProgress' | 'onWarning' | 'signal'> {
+  extends Pick<
+    BuildRequest,
+    'index' | 'codes' | 'dropKeys' | 'onProgress' | 'onWarning' | 'signal'
+  > {
   selfTunes: boolean;
 }

@@ -169,6 +169,15 @@ export class Gate {
     this.#groups = new Uint16Array(k);
   }
 
+  /** The model's share and those of p_kNN at each temperature, for one query; without neighbors the model has all. */
+  shares(row: NeighborRow): { lm: number; temperatures: number[]; weights: number[] } {
+    const temperatures = [...this.#parameters.temperatures];
+    if (this.weigh(row).lambda === 0)
+      return { lm: 1, temperatures, weights: temperatures.map(() => 0) };
+    const [lm, ...weights] = this.#shares;
+    return { lm: lm!, temperatures, weights };
+  }
+
   weigh({ distances, values }: NeighborRow): Weighed {
     const weights = new Float64Array(distances.length);
     let count = distances.length;

@@ -2,14 +2,22 @@
 import { KnnLMError } from '../errors.ts';
 import type { IdRange } from '../math/vectors.ts';
 import type { LanguageModel } from '../model/language-model.ts';
+import type { Tokenizer } from '../model/tokenizer.ts';
 import { citeEntries, type EntryHit } from './cite.ts';
 import { usedSettings } from './gate.ts';
+import { MemoryFailures, orWithoutMemory } from './index-failure.ts';
 import { mixture, votesOf } from './interpolate.ts';
 import { SequenceReader } from './reader.ts';
-import { neighborRow, type Retrieved, type Retriever } from './retriever.ts';
-import { Sampler } from './sampler.ts';
+import { neighborRow, type Retrieved, type RetrievedRow, type Retriever } from './retriever.ts';
+import { largest, Sampler } from './sampler.ts';
 import { StopStrings } from './stop-strings.ts';
-import type { GeneratedToken, GenerateRequest, Generation, ResolvedSettings } from './types.ts';
+import type {
+  Candidate,
+  GeneratedToken,
+  GenerateRequest,
+  Generation,
+  ResolvedSettings,
+} from './types.ts';
 import { Weigher } from './weigh.ts';
 import type { WindowPlan } from './windows.ts';
 
@@ -28,10 +36,12 @@ export interface Prediction {
   lm: Float32Array;
   /** log p_kNN of the tokens with a vote. */
   votes: Map<number, number>;
-  /** Undefined when λ is 0: nothing was searched. */
+  /** Undefined when nothing was searched: λ is 0, or the index failed. */
   retrieved: Retrieved | undefined;
   /** (k) shares of the vote, in the order of `retrieved`. */
   weights: Float64Array;
+  /** Why the index could not be searched, where the model was to go on alone. */
+  failed?: string;
 }
 
 export interface PredictOptions extends Pick<GenerateOptions, 'settings' | 'exclude' | 'signal'> {
@@ -47,21 +57,23 @@ export async function predict(
 ): Promise<Prediction> {
   const { k, gate, lambdas } = settings;
   const lm = next.logProbs;
-  if (settings.lambda === 0 && !gate && !alwaysSearch) {
-    return {
-      logProbs: lm,
-      lm,
-      votes: new Map(),
-      retrieved: undefined,
-      weights: new Float64Array(0),
-    };
-  }
-  const retrieved = await retriever.retrieve(next.key, {
-    k,
-    within: lambdas?.map(({ range }) => range),
-    exclude,
-    signal,
-  });
+  const alone: Prediction = {
+    logProbs: lm,
+    lm,
+    votes: new Map(),
+    retrieved: undefined,
+    weights: new Float64Array(0),
+  };
+  if (settings.lambda === 0 && !gate && !alwaysSearch) return alone;
+  const retrieved = await orWithoutMemory(settings, () =>
+    retriever.retrieve(next.key, {
+      k,
+      within: lambdas?.map(({ range }) => range),
+      exclude,
+      signal,
+    }),
+  );
+  if ('failed' in retrieved) return { ...alone, failed: retrieved.failed };
   const row = neighborRow(retrieved, 0);
   const { lambda, weights } = new Weigher(settings).weigh(row);
   const votes = votesOf(row, weights);
@@ -73,7 +85,7 @@ export async function predict(
  * An end-of-text token stops it and is not part of the text. Errors: `INVALID_ARGUMENT`, `ABORTED`.
  */
 export async function* generate(
-  prompt: string,
+  prompt: string | readonly number[],
   model: LanguageModel,
   retriever: Retriever,
   options: GenerateOptions,
@@ -87,14 +99,15 @@ export async function* generate(
   }
   const sampler = new Sampler(options);
   const stops = new StopStrings(options.stop);
-  const [promptIds] = await model.encodeDocuments([prompt]);
-  const stream = model.tokenizer.stream({ continuing: promptIds!.length > 0 });
+  const promptIds = await promptTokens(prompt, model);
+  const stream = model.tokenizer.stream({ continuing: promptIds.length > 0 });
   const seen = new Set<number>(promptIds);
   const reader = await SequenceReader.open(model, options);
   const tokens: GeneratedToken[] = [];
+  const failures = new MemoryFailures();
   let finishReason: Generation['finishReason'] = 'length';
   try {
-    if (maxTokens > 0) await reader.read([model.tokenizer.bos, ...promptIds!]);
+    if (maxTokens > 0) await reader.read([model.tokenizer.bos, ...promptIds]);
     while (tokens.length < maxTokens) {
       if (options.signal?.aborted) throw new KnnLMError('ABORTED', 'The generation was stopped.');
       const prediction = await predict(reader.next, retriever, options);
@@ -107,6 +120,7 @@ export async function* generate(
       if (tokens.length > 0) yield tokens.at(-1)!;
       const text = stops.push(stream.push(id));
       tokens.push(await describeToken(id, text, prediction));
+      if (prediction.failed !== undefined) failures.add(1, prediction.failed);
       if (stops.found) {
         finishReason = 'stop';
         break;
@@ -127,12 +141,13 @@ export async function* generate(
     tokens,
     finishReason,
     settings: usedSettings(options.settings),
+    ...failures.result,
   };
 
   async function describeToken(
     id: number,
     text: string,
-    { logProbs, lm, votes, retrieved, weights }: Prediction,
+    { logProbs, lm, votes, retrieved, weights, failed }: Prediction,
   ): Promise<GeneratedToken> {
     const hits = retrieved ? supporters(id, retrieved, weights, options.neighbors ?? 4) : [];
     return {
@@ -146,22 +161,61 @@ export async function* generate(
         tokenizer: model.tokenizer,
         around: options.around ?? 16,
       }),
+      ...(options.candidates && {
+        candidates: candidatesOf({ logProbs, lm, votes }, options.candidates, model.tokenizer),
+      }),
+      ...(failed !== undefined && { withoutMemory: true as const }),
     };
   }
 }
 
+/** Ids are those of the text, without the token before every document. Errors: `INVALID_ARGUMENT` for what is no token. */
+export async function promptTokens(
+  prompt: string | readonly number[],
+  model: LanguageModel,
+): Promise<ArrayLike<number> & Iterable<number>> {
+  if (typeof prompt === 'string') return (await model.encodeDocuments([prompt]))[0]!;
+  const { vocabSize } = model.info;
+  const bad = prompt.find((id) => !(Number.isInteger(id) && id >= 0 && id < vocabSize));
+  if (bad === undefined) return prompt;
+  throw new KnnLMError(
+    'INVALID_ARGUMENT',
+    `Token ids must be whole numbers from 0 to ${vocabSize - 1}, but one is ${bad}.`,
+  );
+}
+
+/** The most probable next tokens under the mixture. */
+export function candidatesOf(
+  { logProbs, lm, votes }: Pick<Prediction, 'logProbs' | 'lm' | 'votes'>,
+  count: number,
+  tokenizer: Tokenizer,
+): Candidate[] {
+  return largest(logProbs, count).map((id) => ({
+    id,
+    text: tokenizer.tokenText(id),
+    p: Math.exp(logProbs[id]!),
+    pLm: Math.exp(lm[id]!),
+    pKnn: Math.exp(votes.get(id) ?? Number.NEGATIVE_INFINITY),
+  }));
+}
+
 /** The nearest neighbors that voted for the token; when fewer than wanted did, the nearest others join. Nearest first. */
-function supporters(
+export function supporters(
   token: number,
-  { ids, distances, values }: Retrieved,
+  { ids, distances, values }: RetrievedRow,
   weights: Float64Array,
   wanted: number,
-): EntryHit[] {
+): (EntryHit & { agrees: boolean })[] {
   const order = Array.from(weights.keys()).filter((i) => ids[i]! >= 0);
   const voted = order.filter((i) => values[i] === token);
   const others = order.filter((i) => values[i] !== token);
   return [...voted, ...others]
     .slice(0, wanted)
     .sort((a, b) => distances[a]! - distances[b]!)
-    .map((i) => ({ entry: ids[i]!, distance: distances[i]!, weight: weights[i]! }));
+    .map((i) => ({
+      entry: ids[i]!,
+      distance: distances[i]!,
+      weight: weights[i]!,
+      agrees: values[i] === token,
+    }));
 }

@@ -1,8 +1,11 @@
 /** Where a datastore's index lies, what it is in figures, and how it is taken away. Building it is `index-store.ts`. */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { keysDropped } from '../datastore/drop-keys.ts';
+import { readManifest } from '../datastore/manifest.ts';
 import { ioError } from '../errors.ts';
 import { readHeader } from '../indexes/ivf/ivf-header.ts';
+import { type MilvusHeader, readMilvusHeader } from '../indexes/milvus/milvus-header.ts';
 
 /** Folder of the index within a datastore. */
 export const indexFolder = (store: string): string => join(store, 'index');
@@ -22,31 +25,58 @@ export interface IndexInfo {
   error?: number;
   /** On disk. */
   bytes?: number;
+  /** Of a collection on Milvus: where it is, its index type there and how that is searched. */
+  url?: string;
+  type?: string;
+  search?: Record<string, number>;
 }
 
-/** What `info` says of a store's index. Errors: `STORE_CORRUPT`, `STORE_VERSION` of the index, `IO`. */
-export async function describeIndex(store: string): Promise<IndexInfo> {
-  const header = await readHeader(indexFolder(store));
+/**
+ * What `info` says of a store's index. @param codes the file of codes that took the place of keys
+ * Errors: `STORE_CORRUPT`, `STORE_VERSION` of the index, `IO`.
+ */
+export async function describeIndex(store: string, codes?: string): Promise<IndexInfo> {
+  const remote = await readMilvusHeader(indexFolder(store));
+  if (remote) return describeRemote(remote);
+  const header = await readHeader(indexFolder(store), codes);
   if (!header) return { kind: 'flat' };
   const { entries: indexed, lists, settings, file, evidence } = header;
-  const measured = (name: string): number | undefined => {
-    const value = evidence?.[name];
-    return typeof value === 'number' ? value : undefined;
-  };
   return {
     kind: 'ivf',
     indexed,
     lists,
     codes: header.codec?.name ?? 'sq8',
     probes: settings.probes,
-    recall: measured('recall'),
-    error: measured('error'),
+    ...measured(evidence),
     bytes: file.bytes,
   };
 }
 
-/** Takes the index away; search is exact again. For whoever renumbers entries. */
+function describeRemote({ url, entries, index, settings, evidence }: MilvusHeader): IndexInfo {
+  return {
+    kind: 'milvus',
+    indexed: entries,
+    url,
+    type: index?.type,
+    search: settings?.params,
+    ...measured(evidence),
+  };
+}
+
+function measured(evidence: Record<string, unknown> | null): Pick<IndexInfo, 'recall' | 'error'> {
+  const number = (name: string): number | undefined => {
+    const value = evidence?.[name];
+    return typeof value === 'number' ? value : undefined;
+  };
+  return { recall: number('recall'), error: number('error') };
+}
+
+/**
+ * Takes the index away; search is exact again. For whoever renumbers entries.
+ * Errors: `INVALID_ARGUMENT` where keys were dropped and the index is all there is, `IO`.
+ */
 export async function removeIndex(store: string): Promise<void> {
+  if ((await readManifest(store)).codes !== undefined) throw keysDropped(store);
   const folder = indexFolder(store);
   await rm(folder, { recursive: true, force: true }).catch((cause) => {
     throw ioError('remove', folder, cause);

@@ -11,6 +11,8 @@ import { DEFAULT_SETTINGS } from './interpolate.ts';
 import { retrievalError, valueLogFrequencies } from './retrieval-error.ts';
 import { mergeRanges } from './retriever.ts';
 
+/** Error allowed when none is named, in nats. */
+export const MAX_ERROR = 0.005;
 /** Queries that the error is measured on. */
 const QUERIES = 1024;
 /** A document with more than this share of all entries is not left out whole: there would be nothing left to find. */
@@ -21,11 +23,12 @@ const LARGE_DOCUMENT = 0.1;
  */
 const TUNED = { lambda: 0.7, spreads: 1 / 7 };
 
-/** Errors: those of reading keys and values. */
+/** @param queries at most. Errors: those of reading keys and values. */
 export async function indexJudge(
   datastore: Datastore,
+  queries = QUERIES,
 ): Promise<Pick<IndexTrials, 'queries' | 'exclude' | 'excludePerQuery' | 'k' | 'judge'>> {
-  const held = holdOut(datastore);
+  const held = holdOut(datastore, queries);
   const entries = Int32Array.from(held, ({ entry }) => entry);
   const targets = await datastore.values(entries);
   const frequencies = await valueLogFrequencies(datastore);
@@ -53,11 +56,11 @@ interface HeldOut {
 }
 
 /** Entries spread evenly over the documents that are not deleted, each with its document (or, of a very long one, its window). */
-function holdOut(datastore: Datastore): HeldOut[] {
+function holdOut(datastore: Datastore, most: number): HeldOut[] {
   const { entries, documents, header } = datastore;
   const deleted = mergeRanges(datastore.excludedRanges());
   const left = entries - deleted.reduce((sum, [start, end]) => sum + end - start, 0);
-  const count = Math.min(QUERIES, left);
+  const count = Math.min(most, left);
   return Array.from({ length: count }, (_, i) => {
     let entry = Math.floor(((i + 0.5) * left) / count);
     for (const [start, end] of deleted) if (entry >= start) entry += end - start;

@@ -4,11 +4,11 @@
  */
 import { Datastore } from '../datastore/datastore.ts';
 import { freeDiskBytes } from '../datastore/files.ts';
-import { readManifest } from '../datastore/manifest.ts';
+import { entriesOf, readManifest } from '../datastore/manifest.ts';
 import { withLock } from '../datastore/store-lock.ts';
 import { KnnLMError } from '../errors.ts';
 import { buildIvf, type IvfProgress } from '../indexes/ivf/build-ivf.ts';
-import { type Codec, parseCodec } from '../indexes/ivf/codec.ts';
+import { type Codec, KEYLESS_CODES, parseCodec } from '../indexes/ivf/codec.ts';
 import {
   type IvfHeader,
   type IvfSettings,
@@ -17,12 +17,18 @@ import {
 } from '../indexes/ivf/ivf-header.ts';
 import { IvfIndex } from '../indexes/ivf/ivf-index.ts';
 import { transcodeIvf } from '../indexes/ivf/transcode-ivf.ts';
-import { type IndexTrials, type Trial, tuneIvf, tuneRerank } from '../indexes/ivf/tune-ivf.ts';
-import { indexFolder } from './index-folder.ts';
-import { indexJudge } from './index-judge.ts';
+import {
+  DEEPER,
+  type IndexTrials,
+  type Trial,
+  tuneIvf,
+  tuneRerank,
+} from '../indexes/ivf/tune-ivf.ts';
+import { dropKeysLocked } from './drop-keys.ts';
+import { describeIndex, type IndexInfo, indexFolder } from './index-folder.ts';
+import { indexJudge, MAX_ERROR } from './index-judge.ts';
+import { leaveMilvus } from './milvus-store.ts';
 import type { Progress } from './types.ts';
-
-const MAX_ERROR = 0.005;
 
 export interface IndexStoreRequest {
   /** k-means lists. Default: about 4 √entries, a power of two. */
@@ -39,15 +45,22 @@ export interface IndexStoreRequest {
    * neighbors are compared exactly, by their keys, to stay within the error. Default: what there is, else `sq8`.
    */
   codes?: string;
+  /**
+   * Whether the keys are removed once their codes are there; distances are then the codes' own. Codes must be product
+   * codes: `pq32` by default, with which an entry takes under 40 bytes in all. Default false.
+   */
+  dropKeys?: boolean;
   /** Bytes of memory to use. Default 1 GiB. */
   memoryBytes?: number;
   /** Worker threads. Default: the processor's cores, at most 8. */
   threads?: number;
+  onWarning?: (message: string) => void;
   onProgress?: (progress: Progress) => void;
   signal?: AbortSignal;
 }
 
 export interface IndexStoreResult {
+  kind: 'ivf';
   entries: number;
   lists: number;
   codes: string;
@@ -63,6 +76,8 @@ export interface IndexStoreResult {
   reached: boolean;
   /** What was measured on the way. */
   trials: Trial[];
+  /** Bytes of keys that were removed. */
+  keyBytes?: number;
 }
 
 /**
@@ -74,10 +89,21 @@ export async function indexStore(
   request: IndexStoreRequest = {},
 ): Promise<IndexStoreResult> {
   await readManifest(store);
-  return await withLock(store, () => indexLocked(store, request));
+  return await withLock(store, async (lock) => {
+    const result = await indexLocked(store, request);
+    if (!request.dropKeys) return result;
+    const { keyBytes } = await dropKeysLocked(store, lock, request);
+    const { entries, index } = await droppedNow(store);
+    return { ...result, entries, bytes: index.bytes!, keyBytes };
+  });
 }
 
-/** As `indexStore`, for who holds the store's lock. */
+async function droppedNow(store: string): Promise<{ entries: number; index: IndexInfo }> {
+  const manifest = await readManifest(store);
+  return { entries: entriesOf(manifest), index: await describeIndex(store, manifest.codes) };
+}
+
+/** As `indexStore`, for who holds the store's lock; but the keys stay: `dropKeysLocked` removes them afterwards. */
 export async function indexLocked(
   store: string,
   request: IndexStoreRequest,
@@ -92,8 +118,9 @@ export async function indexLocked(
   }
   const datastore = await Datastore.open(store);
   try {
+    if (datastore.dropped) return await indexThere(datastore, datastore.dropped.codes, request);
     const there = await readHeader(indexFolder(store)).catch(() => undefined);
-    const codes = request.codes ?? there?.codec?.name ?? 'sq8';
+    const codes = wantedCodes(request, there);
     const codec = parseCodec(codes, datastore.keyDim);
     await checkRoom(datastore, store);
     const work: Work = { ...request, store, datastore, maxError };
@@ -110,11 +137,17 @@ export async function indexLocked(
     if (codec) {
       const coded = await transcode(work, tuned.header, codec);
       const { truth } = tuned;
-      tuned = await withIndex(work, coded, (index) => tuneRerank(index, { ...trials, truth }));
+      const reranks = request.dropKeys ? [0] : DEEPER;
+      tuned = await withIndex(work, coded, (index) =>
+        tuneRerank(index, { ...trials, truth, reranks }),
+      );
     }
     const { header, reached, chosen } = tuned;
     const { recall, error } = chosen;
+    // Only now: until here its entries were searched where they were.
+    await leaveMilvus(store, request.onWarning);
     return {
+      kind: 'ivf',
       entries: header.entries,
       lists: header.lists,
       codes,
@@ -129,6 +162,46 @@ export async function indexLocked(
   } finally {
     await datastore.close();
   }
+}
+
+/** Errors: `INVALID_ARGUMENT` for codes that cannot do without keys. */
+function wantedCodes({ codes, dropKeys }: IndexStoreRequest, there?: IvfHeader): string {
+  const wanted = codes ?? there?.codec?.name ?? (dropKeys ? KEYLESS_CODES : 'sq8');
+  if (!dropKeys || wanted !== 'sq8') return wanted;
+  throw new KnnLMError(
+    'INVALID_ARGUMENT',
+    `Keys can be dropped for product codes only, not for sq8. Leave --codes out for ${KEYLESS_CODES}, or give pq64, say.`,
+  );
+}
+
+/** Of a store without keys: the index that is there. Errors: `INVALID_ARGUMENT` when another is asked for. */
+async function indexThere(
+  { path, entries }: Datastore,
+  file: string,
+  { codes, dropKeys }: IndexStoreRequest,
+): Promise<IndexStoreResult> {
+  const header = (await readHeader(indexFolder(path), file))!;
+  const name = header.codec!.name;
+  if (!dropKeys || (codes ?? name) !== name) {
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      `The keys of ${path} were dropped, so its index (${name}) cannot be made anew. Code what was added since: knnlm index ${path} --drop-keys`,
+    );
+  }
+  const { recall, error, maxError } = header.evidence as Record<string, number>;
+  return {
+    kind: 'ivf',
+    entries,
+    lists: header.lists,
+    codes: name,
+    bytes: header.file.bytes,
+    seconds: 0,
+    settings: header.settings,
+    recall: recall!,
+    error: error!,
+    reached: error! <= maxError!,
+    trials: [],
+  };
 }
 
 interface Work extends IndexStoreRequest {

@@ -7,17 +7,19 @@ import { KnnLMError } from '../errors.ts';
 import type { IdRange } from '../math/vectors.ts';
 import type { LanguageModel } from '../model/language-model.ts';
 import { addEntries, asRead } from './add.ts';
-import { citeEntries } from './cite.ts';
+import { citeEntries, type EntryHit } from './cite.ts';
 import { type CompactStoreOptions, compactStore, type StoreCompaction } from './compact-store.ts';
 import { evaluate } from './evaluate.ts';
 import { usedSettings } from './gate.ts';
-import { generate, predict } from './generate.ts';
+import { candidatesOf, generate, predict, promptTokens } from './generate.ts';
+import { type Inspection, inspect } from './inspect.ts';
 import { keepTuned } from './keep-tuned.ts';
+import { removeFromMilvus } from './milvus-store.ts';
 import type { OpenStore, OpenStores } from './open-stores.ts';
 import { SequenceReader } from './reader.ts';
 import { excludedEntries, pickedStores, resolveSettings } from './resolve-settings.ts';
 import type { Retriever } from './retriever.ts';
-import { largest } from './sampler.ts';
+import { type ScoreTokensOptions, scoreTokens } from './score-tokens.ts';
 import type { OpenStoreIndex } from './snapshot.ts';
 import type { StoreInfo } from './store-info.ts';
 import { type TuneRequest, type Tuning, tune } from './tune.ts';
@@ -29,10 +31,14 @@ import type {
   GeneratedToken,
   GenerateRequest,
   Generation,
+  InspectRequest,
+  Neighbor,
   ResolvedSettings,
   RetrievalRequest,
+  ScoreTokensRequest,
   SearchRequest,
   SearchResult,
+  TokenScore,
 } from './types.ts';
 import type { WindowPlan } from './windows.ts';
 
@@ -107,8 +113,10 @@ export class KnnLM {
 
   /** Removes documents; the next request retrieves nothing of them. Errors: as `removeDocuments`. */
   async remove(selection: DocumentSelection, { store }: StoreChoice = {}): Promise<Removal> {
-    const removal = await removeDocuments(this.#chosen(store).path, selection);
+    const { path } = this.#chosen(store);
+    const removal = await removeDocuments(path, selection);
     await this.refresh();
+    await removeFromMilvus(path);
     return removal;
   }
 
@@ -144,7 +152,8 @@ export class KnnLM {
       reader = await SequenceReader.open(this.model, this.#plan);
       const next = await reader.read([this.model.tokenizer.bos, ...ids!]);
       const prediction = await predict(next, open.retriever, {
-        settings,
+        // Neighbors are what is asked for: without them there is no answer.
+        settings: { ...settings, onIndexFailure: undefined },
         exclude,
         signal,
         alwaysSearch: true,
@@ -162,17 +171,68 @@ export class KnnLM {
           tokenizer: this.model.tokenizer,
           around: request.around ?? 16,
         }),
-        candidates: largest(logProbs, CANDIDATES_SHOWN).map((id) => ({
-          id,
-          text: this.model.tokenizer.tokenText(id),
-          p: Math.exp(logProbs[id]!),
-          pLm: Math.exp(lm[id]!),
-          pKnn: Math.exp(votes.get(id) ?? Number.NEGATIVE_INFINITY),
-        })),
+        candidates: candidatesOf({ logProbs, lm, votes }, CANDIDATES_SHOWN, this.model.tokenizer),
         settings: usedSettings(settings),
       };
     } finally {
       await reader?.close();
+      await open.release();
+    }
+  }
+
+  /** The next token after a context, with all that was retrieved. Errors: `INVALID_ARGUMENT`, `ABORTED`. */
+  async inspect(
+    context: string | readonly number[],
+    { excludeDocuments, signal, ...request }: InspectRequest = {},
+  ): Promise<Inspection> {
+    const settings = this.settings(request);
+    const exclude = this.#excluded(request, excludeDocuments);
+    const open = this.#open.hold();
+    try {
+      const options = { ...this.#plan, settings, exclude, signal };
+      return await inspect(context, this.model, open.retriever, options);
+    } finally {
+      await open.release();
+    }
+  }
+
+  /**
+   * A text token by token under model and mixture, as `evaluate` scores a document. Settings are checked at once.
+   * @param text or token ids without BOS
+   * @returns pieces, in order. Errors: `INVALID_ARGUMENT`, `ABORTED`.
+   */
+  scoreTokens(
+    text: string | readonly number[],
+    { excludeDocuments, end = typeof text === 'string', ...request }: ScoreTokensRequest = {},
+  ): AsyncGenerator<TokenScore[]> {
+    const settings = this.settings(request);
+    const exclude = this.#excluded(request, excludeDocuments);
+    return this.#scoreTokens(text, end, { ...this.#plan, ...request, settings, exclude });
+  }
+
+  async *#scoreTokens(
+    text: string | readonly number[],
+    end: boolean,
+    options: ScoreTokensOptions,
+  ): AsyncGenerator<TokenScore[]> {
+    const { tokenizer } = this.model;
+    const open = this.#open.hold();
+    try {
+      const ids = await promptTokens(text, this.model);
+      const targets = Int32Array.from(end ? [...ids, tokenizer.eos] : ids);
+      if (targets.length > 0) yield* scoreTokens(targets, this.model, open.retriever, options);
+    } finally {
+      await open.release();
+    }
+  }
+
+  /** Stored contexts with their text. @param around tokens on each side. Errors: `INVALID_ARGUMENT` for an id that is not stored. */
+  async cite(hits: readonly EntryHit[], around = 16): Promise<Neighbor[]> {
+    const open = this.#open.hold();
+    try {
+      const { datastore } = open.retriever;
+      return await citeEntries(hits, { datastore, tokenizer: this.model.tokenizer, around });
+    } finally {
       await open.release();
     }
   }
@@ -231,7 +291,7 @@ export class KnnLM {
 
   /** Yields tokens as they are chosen and returns the whole text at the end. */
   generate(
-    prompt: string,
+    prompt: string | readonly number[],
     { knn, excludeDocuments, ...request }: GenerateRequest = {},
   ): AsyncGenerator<GeneratedToken, Generation> {
     // What is wrong with the request is said at once, not with the first token.
@@ -241,7 +301,7 @@ export class KnnLM {
   }
 
   async *#generate(
-    prompt: string,
+    prompt: string | readonly number[],
     { knn, excludeDocuments, ...request }: GenerateRequest,
   ): AsyncGenerator<GeneratedToken, Generation> {
     const options = {

@@ -2,11 +2,10 @@
 import { Datastore } from '../datastore/datastore.ts';
 import { modelDifference } from '../datastore/manifest.ts';
 import { KnnLMError } from '../errors.ts';
-import { openIndex } from '../indexes/open-index.ts';
 import type { LanguageModel } from '../model/language-model.ts';
-import { indexFolder } from './index-folder.ts';
 import { KnnLM } from './knnlm.ts';
 import { loadStoreModel, type StoreModelOptions } from './load-store-model.ts';
+import { openStoreIndex } from './open-store-index.ts';
 import { OpenStores, storeNames } from './open-stores.ts';
 import { type OpenStoreIndex, Snapshot } from './snapshot.ts';
 
@@ -37,21 +36,16 @@ export async function openKnnLM(
     await Promise.all(datastores.map(closeOne));
     throw error;
   }
-  const openStoreIndex: OpenStoreIndex = (current) =>
-    openIndex({
-      sources: current.keySources(),
-      dim: current.keyDim,
-      // Each has the share of its entries.
-      memoryBytes: options.memoryBytes && (options.memoryBytes * current.entries) / all,
-      indexFolder: indexFolder(current.path),
-    });
+  // Each has the share of its entries.
+  const openOne: OpenStoreIndex = (current) =>
+    openStoreIndex(current, options.memoryBytes && (options.memoryBytes * current.entries) / all);
   try {
-    const open = (datastore: Datastore) => Snapshot.open(datastore, openStoreIndex);
+    const open = (datastore: Datastore) => Snapshot.open(datastore, openOne);
     const snapshots = await openAll(datastores, open, (snapshot) => snapshot.release());
     return new KnnLM({
       open: new OpenStores(names, snapshots),
       model,
-      openIndex: openStoreIndex,
+      openIndex: openOne,
     });
   } catch (error) {
     await model.close();

@@ -1,9 +1,8 @@
 /** Settings for a store that was just written, found on its own documents (`self-tune.ts`). */
 import { Datastore } from '../datastore/datastore.ts';
 import type { SettingsRecord } from '../datastore/types.ts';
-import { openIndex } from '../indexes/open-index.ts';
 import type { LanguageModel } from '../model/language-model.ts';
-import { indexFolder } from './index-folder.ts';
+import { openStoreIndex } from './open-store-index.ts';
 import { Retriever } from './retriever.ts';
 import { selfTune } from './self-tune.ts';
 import type { BuildRequest } from './types.ts';
@@ -16,11 +15,7 @@ export async function ownSettings(
 ): Promise<SettingsRecord | undefined> {
   const datastore = await Datastore.open(store);
   try {
-    const index = await openIndex({
-      sources: datastore.keySources(),
-      dim: datastore.keyDim,
-      indexFolder: indexFolder(store),
-    });
+    const index = await openStoreIndex(datastore);
     try {
       const retriever = new Retriever(datastore, index);
       return await selfTune({ datastore, model, retriever }, { onProgress, signal });

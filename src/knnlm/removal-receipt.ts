@@ -15,6 +15,7 @@ import { FlatIndex } from '../indexes/flat-index.ts';
 import { halfToFloats } from '../math/half.ts';
 import type { IdRange } from '../math/vectors.ts';
 import { type CompactStoreOptions, compactStore, type StoreCompaction } from './compact-store.ts';
+import { removeFromMilvus } from './milvus-store.ts';
 
 /** Keys of the removed documents that are searched for, and rows that files are searched for: spread evenly. */
 const MOST_QUERIES = 256;
@@ -35,7 +36,7 @@ export interface RemovalReceipt {
   checks: {
     /** Removed ids that a new reader finds in the document table. Must be 0. */
     idsFound: number;
-    /** The removed documents' own keys as queries, `k` neighbors each. */
+    /** The removed documents' own keys as queries, `k` neighbors each; none of those whose keys were dropped. */
     search: {
       queries: number;
       k: number;
@@ -70,6 +71,7 @@ export async function removeWithReceipt(
   { compact, ...options }: ReceiptOptions = {},
 ): Promise<{ removal: Removal; receipt: RemovalReceipt; compaction?: StoreCompaction }> {
   const removal = await removeDocuments(path, selection);
+  await removeFromMilvus(path, { onWarning: options.onWarning });
   const ranges = removal.documents.map(({ start, length }): IdRange => [start, start + length]);
   const receipt: RemovalReceipt = {
     format: 'knnlm-removal',
@@ -103,6 +105,11 @@ async function checkSearch(
 ): Promise<RemovalReceipt['checks']> {
   const store = await Datastore.open(path);
   try {
+    const idsFound = removal.documents.filter(({ id }) => store.documents.find(id)).length;
+    if (store.dropped) {
+      const search = { queries: 0, k: NEIGHBORS, foundWithoutExclusion: 0, found: 0 };
+      return { idsFound, search };
+    }
     const queries = await sampleKeys(store, ranges);
     const dim = store.keyDim;
     const index = await FlatIndex.open({ sources: store.keySources(), dim });
@@ -115,7 +122,7 @@ async function checkSearch(
         return found;
       };
       return {
-        idsFound: removal.documents.filter(({ id }) => store.documents.find(id)).length,
+        idsFound,
         search: {
           queries: queries.length / dim,
           k: NEIGHBORS,
@@ -169,6 +176,7 @@ const textOf = (row: Uint8Array): string =>
 async function ownRows(path: string, ranges: readonly IdRange[]): Promise<Set<string>> {
   const store = await Datastore.open(path);
   try {
+    if (store.dropped) return new Set();
     const own = new Set((await sampleRows(store, ranges, MOST_ROWS)).map(textOf));
     const living = complement(store.excludedRanges(), store.entries);
     for await (const row of keyRows(store, living)) own.delete(textOf(row));
@@ -186,7 +194,9 @@ async function searchFiles(
   const result = { files: 0, bytes: 0, keysSearched: rows.size, keysFound: 0, hashesFound: 0 };
   const store = await Datastore.open(path);
   try {
-    for await (const row of keyRows(store, [[0, store.entries]]))
+    // Where there are no keys to look for there may be none to look in.
+    const all: IdRange[] = rows.size > 0 ? [[0, store.entries]] : [];
+    for await (const row of all.length > 0 ? keyRows(store, all) : [])
       if (rows.has(textOf(row))) result.keysFound++;
   } finally {
     await store.close();

@@ -39,6 +39,7 @@ export function resolveSettings(open: OpenStores, request: RetrievalRequest): Re
     ...(gated && { gate: base.gate }),
     ...(open.stores.length > 1 && { stores: stores.map(({ name }) => name) }),
     ...(lambdas && { lambdas }),
+    ...(request.onIndexFailure === 'lm' && { onIndexFailure: 'lm' as const }),
   };
 }
 

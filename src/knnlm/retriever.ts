@@ -43,7 +43,7 @@ export class Retriever {
     const started = performance.now();
     const exclude = mergeRanges([...this.datastore.excludedRanges(), ...(options.exclude ?? [])]);
     const found = await this.#search(queries, { ...options, exclude });
-    const values = await this.#valuesOf(found.ids);
+    const values = found.values ?? (await this.#valuesOf(found.ids));
     this.searchMs += performance.now() - started;
     return { ...found, values };
   }

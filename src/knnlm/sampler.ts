@@ -11,6 +11,9 @@ export function checkSampling(options: SamplingOptions): void {
     topP = 1,
     minP = 0,
     repetitionPenalty = 1,
+    frequencyPenalty = 0,
+    presencePenalty = 0,
+    logitBias = {},
     seed = 0,
   } = options;
   const bad = (what: string, value: number): never => {
@@ -23,16 +26,24 @@ export function checkSampling(options: SamplingOptions): void {
   if (!(topP > 0 && topP <= 1)) bad('top-p must lie above 0 and at most at 1', topP);
   if (!(minP >= 0 && minP <= 1)) bad('min-p must lie between 0 and 1', minP);
   if (!(repetitionPenalty > 0)) bad('The repetition penalty must be above 0', repetitionPenalty);
+  if (!Number.isFinite(frequencyPenalty))
+    bad('The frequency penalty must be a number', frequencyPenalty);
+  if (!Number.isFinite(presencePenalty))
+    bad('The presence penalty must be a number', presencePenalty);
+  for (const bias of Object.values(logitBias))
+    if (Number.isNaN(bias)) bad('A logit bias must be a number', bias);
   if (!Number.isSafeInteger(seed)) bad('The seed must be a whole number', seed);
 }
 
 /**
- * One sequence's sampler. Steps, in the order Hugging Face transformers applies them: repetition penalty, temperature,
+ * One sequence's sampler. Steps, in the order Hugging Face transformers applies them: bias and penalties, temperature,
  * top-k, top-p, min-p.
  */
 export class Sampler {
   readonly #options: Required<Omit<SamplingOptions, 'seed'>>;
   readonly #random: Random;
+  /** How often each token was picked. */
+  readonly #generated = new Map<number, number>();
 
   constructor(options: SamplingOptions = {}) {
     checkSampling(options);
@@ -42,6 +53,9 @@ export class Sampler {
       topP: options.topP ?? 1,
       minP: options.minP ?? 0,
       repetitionPenalty: options.repetitionPenalty ?? 1,
+      frequencyPenalty: options.frequencyPenalty ?? 0,
+      presencePenalty: options.presencePenalty ?? 0,
+      logitBias: options.logitBias ?? {},
     };
     this.#random = new Random(options.seed ?? Math.floor(Math.random() * 2 ** 48));
   }
@@ -51,11 +65,25 @@ export class Sampler {
    * @param seen tokens of the prompt and the text so far, for the repetition penalty
    */
   next(logProbs: Float32Array, seen: ReadonlySet<number>): number {
-    const { temperature, repetitionPenalty } = this.#options;
-    const scores = repetitionPenalty === 1 ? logProbs : penalize(logProbs, seen, repetitionPenalty);
-    if (temperature === 0) return argmax(scores);
-    const candidates = this.#candidates(scores);
-    return this.#draw(candidates);
+    const scores = this.#scores(logProbs, seen);
+    const id =
+      this.#options.temperature === 0 ? argmax(scores) : this.#draw(this.#candidates(scores));
+    this.#generated.set(id, (this.#generated.get(id) ?? 0) + 1);
+    return id;
+  }
+
+  #scores(logProbs: Float32Array, seen: ReadonlySet<number>): Float32Array {
+    const { repetitionPenalty, frequencyPenalty, presencePenalty, logitBias } = this.#options;
+    const biases = Object.entries(logitBias);
+    const penalized = frequencyPenalty !== 0 || presencePenalty !== 0;
+    if (repetitionPenalty === 1 && !penalized && biases.length === 0) return logProbs;
+    const scores = penalize(logProbs, seen, repetitionPenalty);
+    for (const [id, bias] of biases) scores[Number(id)]! += bias;
+    if (penalized) {
+      for (const [id, times] of this.#generated)
+        scores[id]! -= presencePenalty + times * frequencyPenalty;
+    }
+    return scores;
   }
 
   /** Tokens that may be drawn with their probabilities, most probable first. */
@@ -118,7 +146,7 @@ function penalize(
   penalty: number,
 ): Float32Array {
   const out = logProbs.slice();
-  for (const id of seen) out[id]! *= penalty;
+  if (penalty !== 1) for (const id of seen) out[id]! *= penalty;
   return out;
 }
 

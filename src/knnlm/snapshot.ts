@@ -96,7 +96,13 @@ export class Snapshot {
     }
     const indexed = this.#base.index.size;
     const added = datastore.entries - indexed;
-    if (isLargeTail(added, indexed) || sharedEntries(this.datastore, datastore) < indexed)
+    // Codes of keys that are gone are another index, whatever it holds.
+    const isRecoded = datastore.dropped?.codes !== this.datastore.dropped?.codes;
+    if (
+      isRecoded ||
+      isLargeTail(added, indexed) ||
+      sharedEntries(this.datastore, datastore) < indexed
+    )
       return await Snapshot.open(datastore, openIndex);
     return await this.#extend(datastore);
   }

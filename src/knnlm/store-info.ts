@@ -27,8 +27,10 @@ export interface StoreInfo {
     provider: string;
   };
   index: IndexInfo;
-  /** Bytes on disk. */
-  bytes: StoreBytes;
+  /** False where keys were dropped and codes are left of them; newer entries may have theirs. */
+  hasKeys: boolean;
+  /** Bytes on disk, the index among them. */
+  bytes: StoreBytes & { index: number };
   bytesPerEntry: number;
   settings: SettingsRecord;
   window: number;
@@ -39,7 +41,11 @@ export interface StoreInfo {
 
 export async function describeStore(datastore: Datastore): Promise<StoreInfo> {
   const { model, fingerprint, key, window, stride } = datastore.header;
-  const bytes = await datastore.bytes();
+  const { dropped } = datastore;
+  const index = await describeIndex(datastore.path, dropped?.codes);
+  const parts = await datastore.bytes();
+  const indexBytes = index.bytes ?? 0;
+  const bytes = { ...parts, index: indexBytes, total: parts.total + indexBytes };
   const deleted = datastore.excludedRanges().reduce((sum, [start, end]) => sum + end - start, 0);
   const entries = datastore.entries - deleted;
   return {
@@ -60,7 +66,8 @@ export async function describeStore(datastore: Datastore): Promise<StoreInfo> {
       tokenizer: fingerprint.tokenizer,
       provider: fingerprint.provider,
     },
-    index: await describeIndex(datastore.path),
+    index,
+    hasKeys: !dropped,
     bytes,
     bytesPerEntry: bytes.total / Math.max(1, entries),
     settings: datastore.settings ?? { ...DEFAULT_SETTINGS, source: 'default' },

@@ -61,6 +61,18 @@ export interface RetrievalRequest extends Partial<RetrievalSettings> {
   lambdas?: Readonly<Record<string, number>>;
   /** Retrieve from these documents alone. Default: from all. */
   documents?: DocumentSelection;
+  /**
+   * What becomes of a request when the index is on another machine that does not answer. `error`: it fails. `lm`: it goes
+   * on without neighbors for as long, and the result says so. Generation and evaluation heed it. Default `error`.
+   */
+  onIndexFailure?: 'error' | 'lm';
+}
+
+/** Tokens that the model alone had to give, since the index could not be searched. */
+export interface WithoutMemory {
+  tokens: number;
+  /** Of the last time. */
+  reason: string;
 }
 
 /** The λ of one datastore among several. */
@@ -79,6 +91,8 @@ export interface ResolvedSettings extends RetrievalSettings {
   stores?: string[];
   /** One per datastore; `lambda` is their sum. */
   lambdas?: StoreLambda[];
+  /** The model alone answers when the index cannot. */
+  onIndexFailure?: 'lm' | undefined;
 }
 
 /** Settings as a result tells them. */
@@ -137,8 +151,10 @@ export interface Evaluation {
   settings: UsedSettings;
   /** Wall time. */
   seconds: number;
-  /** Time spent searching, part of `seconds`. */
+  /** Time spent searching, while the model read on. */
   retrievalSeconds: number;
+  /** When the index failed and was gone on without (`onIndexFailure`). */
+  withoutMemory?: WithoutMemory;
 }
 
 export interface EvaluateRequest extends RetrievalRequest {
@@ -172,6 +188,12 @@ export interface SamplingOptions {
   minP?: number;
   /** Divides the score of tokens already seen (Keskar et al. 2019). 1 does nothing. Default 1. */
   repetitionPenalty?: number;
+  /** Taken from the score of a token for every time it has been generated, as in OpenAI's API. Default 0. */
+  frequencyPenalty?: number;
+  /** Taken from the score of a token that has been generated at all. Default 0. */
+  presencePenalty?: number;
+  /** Added to the scores of tokens, by id. */
+  logitBias?: Readonly<Record<number, number>>;
   /** Same seed, same text. Default: random. */
   seed?: number;
 }
@@ -187,6 +209,8 @@ export interface GenerateRequest extends SamplingOptions {
   neighbors?: number;
   /** Tokens of text kept around a neighbor. Default 16. */
   around?: number;
+  /** Most probable candidates kept per token. Default 0. */
+  candidates?: number;
   excludeDocuments?: readonly string[];
   signal?: AbortSignal;
 }
@@ -200,6 +224,52 @@ export interface GeneratedToken {
   pLm: number;
   pKnn: number;
   neighbors: Neighbor[];
+  /** The index could not be searched: this is the model's own. */
+  withoutMemory?: true;
+  /** Most probable under the mixture first, when asked for. */
+  candidates?: Candidate[];
+}
+
+/** A stored context near a token of a scored text. */
+export interface TokenNeighbor {
+  entry: number;
+  /** Name of the datastore, when several are open. */
+  store?: string;
+  document: string;
+  position: number;
+  /** Squared L2. */
+  distance: number;
+  /** Share of the vote. */
+  weight: number;
+  /** Whether it voted for the token. */
+  agrees: boolean;
+}
+
+/** A token of a scored text. Log-probabilities are natural. */
+export interface TokenScore {
+  id: number;
+  logP: number;
+  logPLm: number;
+  /** -Infinity: no neighbor voted for it. */
+  logPKnn: number;
+  /** Most probable under the mixture first, when asked for. */
+  candidates?: Candidate[];
+  /** The nearest that voted for it, then the nearest others. Nearest first. */
+  neighbors: TokenNeighbor[];
+}
+
+export interface ScoreTokensRequest extends RetrievalRequest {
+  /** Whether the end of the text is scored too. Default true for a text, false for token ids. */
+  end?: boolean;
+  neighbors?: number;
+  candidates?: number;
+  excludeDocuments?: readonly string[];
+  signal?: AbortSignal;
+}
+
+export interface InspectRequest extends RetrievalRequest {
+  excludeDocuments?: readonly string[];
+  signal?: AbortSignal;
 }
 
 export interface Generation {
@@ -207,6 +277,8 @@ export interface Generation {
   tokens: GeneratedToken[];
   finishReason: 'stop' | 'length';
   settings: UsedSettings;
+  /** When the index failed and was gone on without (`onIndexFailure`). */
+  withoutMemory?: WithoutMemory;
 }
 
 export interface BuildRequest {
@@ -223,9 +295,13 @@ export interface BuildRequest {
   selfTune?: boolean;
   /**
    * Whether the store gets an inverted file (`indexStore`) at the end. Default `auto`: from some 200,000 entries on. `none`
-   * leaves search exact.
+   * leaves search exact. `milvus://host:port/collection`: the entries are searched there.
    */
   index?: IndexChoice;
+  /** How the index codes keys (`IndexStoreRequest.codes`). Default `sq8`, with `dropKeys` `pq32`. */
+  codes?: string;
+  /** Whether the keys are removed when their codes are there: an entry then takes under 40 bytes. Default false. */
+  dropKeys?: boolean;
   /** Time between acknowledgements, in milliseconds: about what a crash can cost. Default 5,000; 0 acknowledges every batch. */
   commitMs?: number;
   /** Told once before work begins. */
@@ -249,13 +325,17 @@ export interface BuildPlan {
   seconds: number;
 }
 
-/** An inverted file in short. */
+/** An index in short. */
 export interface BuiltIndex {
-  lists: number;
-  /** How keys are coded, such as `sq8` or `pq32`. */
-  codes: string;
-  /** On disk. */
-  bytes: number;
+  kind: 'ivf' | 'milvus';
+  /** Of an inverted file: how many, how keys are coded, such as `sq8` or `pq32`, and its bytes on disk. */
+  lists?: number;
+  codes?: string;
+  bytes?: number;
+  /** Of a collection on Milvus: where it is, its index type there, and the entries that were sent. */
+  url?: string;
+  type?: string;
+  sent?: number;
   /** As measured on the store's own keys: share of the true neighbors found, and mean |Δ log p| of the mixture in nats. */
   recall: number;
   error: number;

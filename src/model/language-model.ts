@@ -74,12 +74,25 @@ export interface NextToken {
   logProbs: Float32Array;
 }
 
+/** The states after each of T tokens. */
+export interface ReadStates {
+  /** (T, d) */
+  keys: Float32Array;
+  /** (T, V) natural-log probabilities of the token that follows. */
+  logProbs: Float32Array;
+}
+
 /** KV-cached reading, one sequence. Gives the keys and probabilities of a full pass over the same tokens (to rounding). */
 export interface Decoder {
   /** Tokens read since the last reset. */
   readonly position: number;
   /** Reads one or more tokens. Errors: `INVALID_ARGUMENT` when the context length would be passed. */
   read(tokens: ArrayLike<number>): Promise<NextToken>;
+  /**
+   * Reads one or more tokens and gives the state after each of them. Errors: as `read`.
+   * @returns keys (T, d) and natural-log probabilities (T, V): four bytes a number, so give it few tokens at a time
+   */
+  readAll(tokens: ArrayLike<number>): Promise<ReadStates>;
   /** Forgets everything read. */
   reset(): void;
   close(): Promise<void>;

@@ -11,7 +11,7 @@
 import { KnnLMError } from '../errors.ts';
 import { loadOnnxRuntime, type Ort } from '../onnxruntime.ts';
 import { buildFeeds, integers, type KvCache } from './graph-feeds.ts';
-import type { NextToken, ScoredWindow } from './language-model.ts';
+import type { NextToken, ReadStates, ScoredWindow } from './language-model.ts';
 import { logSoftmax } from './log-softmax.ts';
 import { firstLine, ModelSession } from './model-session.ts';
 import { describeGraph, type GraphDescription } from './onnx/describe-graph.ts';
@@ -44,6 +44,17 @@ interface DecoderState {
   /** Everything read, for graphs without a cache: they read it all again. */
   tokens: number[];
 }
+
+const joined = (parts: readonly Float32Array[]): Float32Array => {
+  if (parts.length === 1) return parts[0]!;
+  const out = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
+};
 
 const freshState = (): DecoderState => ({ cache: undefined, position: 0, tokens: [] });
 
@@ -193,25 +204,43 @@ export class ModelRuntime {
     return this.#readOn(state, tokens);
   }
 
-  async #readOn(state: DecoderState, tokens: Int32Array): Promise<NextToken> {
-    let next: NextToken | undefined;
+  /** Reads the tokens after those read before; the states after each. */
+  async readAll(id: number, tokens: Int32Array): Promise<ReadStates> {
+    const state = this.#decoder(id);
+    await this.prepare('decode');
+    const parts: ReadStates[] = [];
     for (let start = 0; start < tokens.length; ) {
-      const end = start + this.#mostPerRun(state);
-      next = await this.#readPart(state, tokens.subarray(start, end));
+      const end = Math.min(tokens.length, start + this.#mostPerRun(state, 0));
+      parts.push(await this.#readPart(state, tokens.subarray(start, end), 0));
       start = end;
     }
-    return next!;
+    return {
+      keys: joined(parts.map((p) => p.keys)),
+      logProbs: joined(parts.map((p) => p.logProbs)),
+    };
   }
 
-  #mostPerRun({ position }: DecoderState): number {
+  async #readOn(state: DecoderState, tokens: Int32Array): Promise<NextToken> {
+    let last: ReadStates | undefined;
+    for (let start = 0; start < tokens.length; ) {
+      const end = start + this.#mostPerRun(state, 1);
+      last = await this.#readPart(state, tokens.subarray(start, end), 1);
+      start = end;
+    }
+    return { key: last!.keys, logProbs: last!.logProbs };
+  }
+
+  #mostPerRun({ position }: DecoderState, wanted: 0 | 1): number {
     const { cache, logits, logitsToKeepInput } = this.#onward.description;
     // The second decoder of a merged export may have been traced with one token at a time.
     if (this.#onward.cached && position > 0) return 1;
-    if (cache.length === 0 || logitsToKeepInput !== undefined) return Number.POSITIVE_INFINITY;
+    if (wanted === 1 && (cache.length === 0 || logitsToKeepInput !== undefined))
+      return Number.POSITIVE_INFINITY;
     return Math.max(1, Math.floor(PROMPT_LOGITS_BYTES / 4 / (logits.vocabSize ?? 1)));
   }
 
-  async #readPart(state: DecoderState, part: Int32Array): Promise<NextToken> {
+  /** @param wanted 1: the last token's state; 0: every token's */
+  async #readPart(state: DecoderState, part: Int32Array, wanted: 0 | 1): Promise<ReadStates> {
     const { cache } = this.#onward.description;
     const source = state.position === 0 ? this.#start : this.#onward;
     const session = await this.#session(source.cached ? 'decode onward' : 'decode', source, {
@@ -234,7 +263,7 @@ export class ModelRuntime {
         length: tokens.length,
         past,
         cache: state.cache,
-        logitsToKeep: 1,
+        logitsToKeep: wanted,
       }),
     );
     state.cache = Object.fromEntries(
@@ -245,8 +274,13 @@ export class ModelRuntime {
     const d = keys.length / tokens.length;
     const logits = results[LOGITS]!;
     const vocabSize = logits.dims.at(-1)!;
-    const last = (logits.data as Float32Array).subarray(logits.size - vocabSize);
-    return { key: keys.slice(keys.length - d), logProbs: logSoftmax(last) };
+    const rows = wanted === 1 ? 1 : part.length;
+    const all = (logits.data as Float32Array).subarray(logits.size - rows * vocabSize);
+    const logProbs = new Float32Array(rows * vocabSize);
+    for (let row = 0; row < all.length; row += vocabSize) {
+      logProbs.set(logSoftmax(all.subarray(row, row + vocabSize)), row);
+    }
+    return { keys: keys.slice(keys.length - rows * d), logProbs };
   }
 
   #feeds({ inputs }: ModelSession, batch: WindowBatch): Record<string, Ort.Tensor> {

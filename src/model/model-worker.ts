@@ -73,6 +73,11 @@ async function answer(name: RequestName, request: unknown): Promise<Answer> {
       const next = await runtime.read(decoder, tokens);
       return { response: next, transfer: [next.key, next.logProbs].map(bufferOf) };
     }
+    case 'readAll': {
+      const { decoder, tokens } = request as Request<'readAll'>;
+      const states = await runtime.readAll(decoder, tokens);
+      return { response: states, transfer: [states.keys, states.logProbs].map(bufferOf) };
+    }
     case 'reset':
       return plain(runtime.resetDecoder(request as number));
     case 'endDecoding':

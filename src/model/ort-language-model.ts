@@ -10,6 +10,7 @@ import type {
   ModelInfo,
   NextToken,
   ReadOptions,
+  ReadStates,
   ScoredWindow,
 } from './language-model.ts';
 import type { SessionName } from './model-runtime.ts';
@@ -217,6 +218,15 @@ class WorkerDecoder implements Decoder {
   }
 
   async read(tokens: ArrayLike<number>): Promise<NextToken> {
+    return this.#worker.request('read', { decoder: this.#id, tokens: this.#take(tokens) });
+  }
+
+  async readAll(tokens: ArrayLike<number>): Promise<ReadStates> {
+    return this.#worker.request('readAll', { decoder: this.#id, tokens: this.#take(tokens) });
+  }
+
+  /** Checked, and counted as read. */
+  #take(tokens: ArrayLike<number>): Int32Array {
     const { contextLength, vocabSize } = this.#info;
     if (this.#closed) throw new KnnLMError('INVALID_ARGUMENT', 'This decoder was closed.');
     if (tokens.length === 0) {
@@ -231,7 +241,7 @@ class WorkerDecoder implements Decoder {
     const ids = Int32Array.from(tokens);
     checkTokens(ids, vocabSize);
     this.#position += ids.length;
-    return this.#worker.request('read', { decoder: this.#id, tokens: ids });
+    return ids;
   }
 
   reset(): void {

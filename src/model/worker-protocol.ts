@@ -48,6 +48,10 @@ export interface Requests {
     request: { decoder: number; tokens: Int32Array };
     response: { key: Float32Array; logProbs: Float32Array };
   };
+  readAll: {
+    request: { decoder: number; tokens: Int32Array };
+    response: { keys: Float32Array; logProbs: Float32Array };
+  };
   reset: { request: number; response: undefined };
   endDecoding: { request: number; response: undefined };
 }

@@ -11,28 +11,17 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { compactDatastore } from '../../dist/datastore/compact-datastore.js';
-import { DatastoreWriter } from '../../dist/datastore/datastore-writer.js';
 import { removeDocuments } from '../../dist/datastore/remove-documents.js';
 import { readDocuments } from '../../dist/datastore/sources/read-documents.js';
 import { verifyDatastore } from '../../dist/datastore/verify-datastore.js';
 import { FlatIndex } from '../../dist/indexes/flat-index.js';
 import type { KnnLM } from '../../dist/knnlm/knnlm.js';
 import { removeWithReceipt } from '../../dist/knnlm/removal-receipt.js';
-import { Retriever } from '../../dist/knnlm/retriever.js';
 import { halfToFloats } from '../../dist/math/half.js';
 import { addDocuments, buildDatastore, listDocuments, openKnnLM } from '../../dist/open.js';
-import {
-  type FakeDocument,
-  fakeDocument,
-  fakeEntries,
-  header,
-  openStore,
-  settings,
-  temporaryFolder,
-} from '../datastore/support.ts';
+import { changesSuite } from './changes-suite.ts';
 
 const fixtures = fileURLToPath(new URL('../fixtures/', import.meta.url));
 const model = `${fixtures}models/stories260K`;
@@ -241,91 +230,8 @@ describe('removeWithReceipt', () => {
   });
 });
 
-/** More with KNNLM_SEQUENCES=200. */
-const SEQUENCES = Number(process.env.KNNLM_SEQUENCES ?? 8);
-
-describe('searches', () => {
-  /** Neighbors by document and position with their distances, of each query, in any tie's order. */
-  async function answers(path: string, queries: Float32Array): Promise<string[][]> {
-    const store = await openStore(path);
-    const index = await FlatIndex.open({
-      sources: store.keySources(),
-      dim: store.keyDim,
-      threads: 1,
-    });
-    try {
-      const retriever = new Retriever(store, index);
-      const { ids, distances, values, k } = await retriever.retrieve(queries, { k: 20 });
-      return Array.from({ length: queries.length / store.keyDim }, (_, q) =>
-        Array.from({ length: k }, (_, j) => q * k + j)
-          .filter((i) => ids[i] !== -1)
-          .map((i) => {
-            const { document, position } = store.documents.locate(ids[i]!);
-            return `${distances[i]} ${document.id} ${position} ${values[i]}`;
-          })
-          .sort(),
-      );
-    } finally {
-      await index.close();
-      await store.close();
-    }
-  }
-
-  async function write(path: string, documents: readonly FakeDocument[], replace: boolean) {
-    const mode = replace ? 'add' : 'build';
-    const writer = await DatastoreWriter.open(path, header(), { mode, replace });
-    for (const document of documents) {
-      await writer.beginDocument(document);
-      const { keys, values } = fakeEntries(document, 0, document.length);
-      await writer.append(keys, values);
-      await writer.endDocument();
-    }
-    await writer.finish(replace ? null : settings);
-  }
-
-  it('equal those of a fresh build of the surviving documents after any adding, removing, updating and compacting', async () => {
-    const ids = ['a', 'b', 'c', 'd', 'e'];
-    const step = fc.oneof(
-      fc.record({
-        put: fc.uniqueArray(fc.constantFrom(...ids), { minLength: 1, maxLength: 3 }),
-        length: fc.integer({ min: 1, max: 40 }),
-      }),
-      fc.record({ remove: fc.constantFrom(...ids) }),
-      fc.constant({ compact: true as const }),
-    );
-    const sequences = fc.array(step, { minLength: 1, maxLength: 10 });
-    await fc.assert(
-      fc.asyncProperty(sequences, fc.integer(), async (steps, seed) => {
-        const place = temporaryFolder();
-        const path = join(place, 'changed');
-        // 20 of it always stay, so that every search has neighbors.
-        const living = new Map([['base', fakeDocument('base', 20)]]);
-        await write(path, [...living.values()], false);
-        let number = 0;
-        for (const one of steps) {
-          if ('put' in one) {
-            const documents = one.put.map((id) => ({
-              ...fakeDocument(`${id} ${seed} ${number++}`, one.length),
-              id,
-            }));
-            await write(path, documents, true);
-            for (const document of documents) {
-              living.delete(document.id);
-              living.set(document.id, document);
-            }
-          } else if ('remove' in one) {
-            if (living.delete(one.remove)) await removeDocuments(path, { ids: [one.remove] });
-          } else await compactDatastore(path);
-        }
-        const fresh = join(place, 'fresh');
-        await write(fresh, [...living.values()], false);
-        const asked = fakeEntries(fakeDocument(`query ${seed}`, 8), 0, 8).keys;
-        const own = fakeEntries([...living.values()].at(-1)!, 0, 1).keys;
-        for (const queries of [asked, own])
-          expect(await answers(path, queries)).toEqual(await answers(fresh, queries));
-        rmSync(place, { recursive: true });
-      }),
-      { numRuns: SEQUENCES },
-    );
-  }, 600_000);
+changesSuite('searches', {
+  open: (store) => FlatIndex.open({ sources: store.keySources(), dim: store.keyDim, threads: 1 }),
+  compact: (path) => compactDatastore(path),
+  sequences: 8,
 });

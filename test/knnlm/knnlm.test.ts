@@ -387,3 +387,91 @@ it('reads a growing sequence into the keys of a full pass, past the window too',
   await reader.close();
   expect(worst).toBeLessThan(1e-4);
 });
+
+describe('scoreTokens', () => {
+  const all = async (text: string | number[], request = {}) => {
+    const scores = [];
+    for await (const part of knnlm.scoreTokens(text, request)) scores.push(...part);
+    return scores;
+  };
+
+  it('adds up to what evaluation says of a document, past the window too', async () => {
+    const long = { ...documents[0]!, text: documents.map(({ text }) => text).join(' ') };
+    const { knnlm: mixed, lm, tokens } = await knnlm.evaluate([long]);
+    const scores = await all(long.text);
+    expect(scores.length).toBe(tokens);
+    expect(-scores.reduce((sum, { logP }) => sum + logP, 0)).toBeCloseTo(mixed.nll, 2);
+    expect(-scores.reduce((sum, { logPLm }) => sum + logPLm, 0)).toBeCloseTo(lm.nll, 2);
+  });
+
+  it('tells the candidates at every position, the token among them with the same probability', async () => {
+    const { text } = documents[0]!;
+    const plain = await all(text.slice(0, 300), { end: false });
+    const told = await all(text.slice(0, 300), { end: false, candidates: 512, neighbors: 2 });
+    expect(told.length).toBe(plain.length);
+    for (const [i, { id, logP, candidates, neighbors }] of told.entries()) {
+      expect(logP).toBeCloseTo(plain[i]!.logP, 3);
+      const own = candidates!.find((candidate) => candidate.id === id)!;
+      expect(Math.log(own.p)).toBeCloseTo(logP, 4);
+      expect(candidates!.reduce((sum, { p }) => sum + p, 0)).toBeCloseTo(1, 3);
+      expect(neighbors.length).toBe(2);
+    }
+  });
+
+  it('takes token ids, and refuses what is none', async () => {
+    const [ids] = await knnlm.model.encodeDocuments(['Once upon a time']);
+    const byText = await all('Once upon a time', { end: false });
+    expect(await all([...ids!])).toEqual(byText);
+    await expect(all([1, 9999])).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    expect(await all([])).toEqual([]);
+  });
+});
+
+describe('inspect', () => {
+  it('gives all that is needed to mix again', async () => {
+    const settings = { k: 40, lambda: 0.4, temperature: 3 };
+    const context = 'Once upon a time, there was a';
+    const { candidates } = await knnlm.search(context, settings);
+    const { prediction, distances, targets, places } = await knnlm.inspect(context, settings);
+    expect([distances.length, targets.length, places.length]).toEqual([40, 40, 40]);
+    const weights = distances.map((d) => Math.exp((distances[0]! - d) / 3));
+    const sum = weights.reduce((a, b) => a + b, 0);
+    for (const { id, p, pLm } of candidates) {
+      let pKnn = 0;
+      targets.forEach((target, i) => {
+        if (target === id) pKnn += weights[i]! / sum;
+      });
+      expect(0.4 * pKnn + 0.6 * pLm).toBeCloseTo(p, 5);
+      expect(Math.exp(prediction.lm[id]!)).toBeCloseTo(pLm, 6);
+    }
+  });
+});
+
+describe('generation', () => {
+  it('goes on from token ids as from their text', async () => {
+    const [ids] = await knnlm.model.encodeDocuments(['Once upon a time']);
+    const texts = [];
+    for (const prompt of ['Once upon a time', [...ids!]]) {
+      let text = '';
+      for await (const token of knnlm.generate(prompt, { maxTokens: 12 })) text += token.text;
+      texts.push(text);
+    }
+    expect(texts[0]).toBe(texts[1]);
+  });
+
+  it('heeds a logit bias and the penalties of OpenAI’s API', async () => {
+    const run = async (request: GenerateRequest) => {
+      const ids = [];
+      for await (const token of knnlm.generate('Once', { maxTokens: 20, ...request }))
+        ids.push(token.id);
+      return ids;
+    };
+    const plain = await run({});
+    const banned = await run({ logitBias: { [plain[0]!]: -100 } });
+    expect(banned).not.toContain(plain[0]);
+    expect(new Set(await run({ logitBias: { [plain[3]!]: 100 } }))).toEqual(new Set([plain[3]]));
+    const repeats = await run({ logitBias: { [plain[3]!]: 100 }, frequencyPenalty: 60 });
+    expect(new Set(repeats).size).toBeGreaterThan(1);
+    expect(new Set(await run({ presencePenalty: 100 })).size).toBe(20);
+  });
+});

@@ -35,6 +35,8 @@ interface BuildOptions extends RetrievalOptions, DocumentOptions {
   threads?: number;
   device?: Device;
   index?: IndexChoice;
+  codes?: string;
+  dropKeys?: boolean;
 }
 
 const DTYPES: readonly ModelDtype[] = ['fp32', 'fp16', 'q4', 'q4f16', 'bnb4', 'int8'];
@@ -103,6 +105,15 @@ export const buildCommand = () =>
       addRetrievalOptions(command, 'kept in the store');
       command.optionsGroup('Machine:');
       addIndexOption(command, 'from some 200,000 entries on');
+      command
+        .option(
+          '--codes <name>',
+          'how the index codes keys: sq8, pq32, pq64x4, … (default: sq8; with --drop-keys: pq32)',
+        )
+        .option(
+          '--drop-keys',
+          'remove the keys when their codes are there: under 40 bytes an entry, with distances less exact',
+        );
       addThreadOptions(command);
     },
     async run([inputs], options, { screen, signal }) {
@@ -122,6 +133,8 @@ export const buildCommand = () =>
         threads: options.threads,
         device: options.device,
         index: options.index,
+        codes: options.codes,
+        dropKeys: options.dropKeys,
         onPlan: (plan) => showPlan(plan, options.out, screen),
         onProgress: screen.progress,
         onDownload: screen.download,

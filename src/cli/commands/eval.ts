@@ -3,6 +3,7 @@ import { Option } from 'commander';
 import { readDocuments } from '../../datastore/sources/read-documents.ts';
 import { defineCommand } from '../command.ts';
 import {
+  addFailureOption,
   addMemoryOptions,
   type MemoryOptions,
   memoryRequest,
@@ -15,6 +16,7 @@ import {
   positiveInteger,
 } from '../options.ts';
 import { evaluationText } from '../views/evaluation.ts';
+import { warnOfFailure } from './generate.ts';
 
 interface EvalOptions extends MemoryOptions, DocumentOptions {
   maxTokens?: number;
@@ -41,6 +43,7 @@ export const evalCommand = () =>
         );
       addDocumentOptions(command);
       addMemoryOptions(command);
+      addFailureOption(command);
     },
     async run([store, inputs], options, session) {
       const { screen, signal } = session;
@@ -58,6 +61,7 @@ export const evalCommand = () =>
           signal,
         }),
       );
+      warnOfFailure(evaluation, screen);
       screen.result(evaluation, () => evaluationText(evaluation, screen.colors));
     },
   });

@@ -3,11 +3,13 @@ import { type Command, Option } from 'commander';
 import type { GeneratedToken, GenerateRequest, Generation } from '../../knnlm/types.ts';
 import { defineCommand, type Session } from '../command.ts';
 import {
+  addFailureOption,
   addMemoryOptions,
   type MemoryOptions,
   memoryRequest,
   withMemory,
 } from '../memory-options.ts';
+import { counted } from '../numbers.ts';
 import { collect, number, positiveInteger, share, wholeNumber } from '../options.ts';
 import { readPrompt } from '../prompt.ts';
 import type { Screen } from '../screen.ts';
@@ -58,10 +60,21 @@ export const generateCommand = () =>
       await withMemory(store, options, session, async (memory) => {
         const stream = memory.generate(prompt, generateRequest(options, session));
         const generation = await show({ prompt, stream, options, screen: session.screen });
+        warnOfFailure(generation, session.screen);
         printJson(generation, options, session.screen);
       });
     },
   });
+
+/** Also where only the text is printed. */
+export function warnOfFailure(
+  { withoutMemory }: Pick<Generation, 'withoutMemory'>,
+  screen: Screen,
+): void {
+  if (!withoutMemory) return;
+  const { tokens, reason } = withoutMemory;
+  screen.warn(`${counted(tokens, 'token')} from the model alone, without the memory: ${reason}`);
+}
 
 function addGenerateOptions(command: Command): void {
   const option = (flags: string, text: string, parse: (value: string) => number) =>
@@ -83,6 +96,7 @@ function addGenerateOptions(command: Command): void {
   );
   option('--seed <n>', 'same seed, same text (default: random)', wholeNumber);
   addMemoryOptions(command);
+  addFailureOption(command);
   command.optionsGroup('Output:');
   command
     .option('--sources', 'footnotes and sources, when not on a terminal too')

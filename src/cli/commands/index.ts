@@ -1,16 +1,27 @@
-/** `knnlm index`: the index that makes a large store quick to search. Loads no model. */
-import { Option } from 'commander';
+/** `knnlm index`: the index that makes a large store quick to search. Loads a model only to tune after dropping keys. */
+import { InvalidArgumentError, Option } from 'commander';
+import { KnnLMError } from '../../errors.ts';
+import { isMilvusUrl } from '../../indexes/milvus/milvus-address.ts';
+import { usedSettings } from '../../knnlm/gate.ts';
+import { describeIndex } from '../../knnlm/index-folder.ts';
 import { indexStore } from '../../knnlm/index-store.ts';
+import type { IndexChoice } from '../../knnlm/keep-indexed.ts';
+import { indexOnMilvus } from '../../knnlm/milvus-store.ts';
+import { retune } from '../../knnlm/retune.ts';
 import { defineCommand } from '../command.ts';
-import { byteSize, number, positiveInteger } from '../options.ts';
-import { indexSummary } from '../views/index.ts';
+import { byteSize, indexChoice, number, positiveInteger } from '../options.ts';
+import type { Screen } from '../screen.ts';
+import { indexSummary, milvusSummary } from '../views/index.ts';
 
 interface IndexOptions {
   codes?: string;
+  dropKeys?: boolean;
+  retune: boolean;
   maxError?: number;
   lists?: number;
   memory?: number;
   threads?: number;
+  index?: IndexChoice;
 }
 
 export const indexCommand = () =>
@@ -24,14 +35,24 @@ export const indexCommand = () =>
     examples: [
       ['knnlm index notes.knn', 'with the default error'],
       ['knnlm index notes.knn --max-error 0.002', 'nearer to exact search, and slower'],
+      ['knnlm index notes.knn --drop-keys', 'codes in place of keys: a thirteenth of the size'],
       [
         'knnlm index notes.knn --codes pq32',
         'an eighth of the size, keys read for exact distances',
       ],
+      ['knnlm index notes.knn --index milvus://db:19530/notes', 'on Milvus'],
     ],
+    onInterrupt:
+      'Stopping; the store is left as it was, or without keys and with codes of them all. Ctrl-C again ends at once.',
     configure(command) {
       command
         .argument('<store>', 'folder of the store')
+        .addOption(
+          new Option(
+            '--index <choice>',
+            'ivf, or milvus://host:port/collection to search the entries there: token in KNNLM_MILVUS_TOKEN, milvuss:// for TLS, ?index=IVF_SQ8 for an index type of your own (default: what the store has, else ivf)',
+          ).argParser(indexPlace),
+        )
         .addOption(
           new Option(
             '--max-error <nats>',
@@ -41,6 +62,14 @@ export const indexCommand = () =>
         .option(
           '--codes <name>',
           'how keys are coded: sq8 (8 bits per dimension), or product codes such as pq32 (32 bytes), pq64, pq64x4 (64 times 4 bits) (default: as before, else sq8)',
+        )
+        .option(
+          '--drop-keys',
+          'remove the keys when their codes are there: under 40 bytes an entry with pq32, the default then',
+        )
+        .option(
+          '--no-retune',
+          'with --drop-keys, keep settings that were found on the store itself with other distances',
         )
         .addOption(
           new Option('--lists <n>', 'lists (default: about 4 √entries)').argParser(positiveInteger),
@@ -56,18 +85,82 @@ export const indexCommand = () =>
           ),
         );
     },
-    async run([store], { memory, ...options }, { screen, signal }) {
-      const result = await indexStore(store, {
+    async run([store], { memory, index, retune: retunes, ...options }, { screen, signal }) {
+      const request = {
         ...options,
         memoryBytes: memory,
         onProgress: screen.progress,
+        onWarning: (message: string) => screen.warn(message),
         signal,
-      });
-      if (!result.reached) {
-        screen.warn(
-          `no setting keeps the error within the ${options.maxError ?? 'default'} asked for; the most exact one was taken.`,
-        );
+      };
+      const { kind } = await describeIndex(store).catch(() => ({ kind: 'flat' }));
+      const url = index !== undefined && isMilvusUrl(index) ? index : undefined;
+      if (url !== undefined || (index === undefined && kind === 'milvus')) {
+        checkRemote(options);
+        const result = await indexOnMilvus(store, { ...request, url });
+        warnOfError(result, options, screen);
+        screen.result(result, () => milvusSummary(result, screen.colors));
+        return;
       }
+      const result = await indexStore(store, request);
+      if (options.dropKeys) {
+        const settings = retunes ? await newSettings(store, screen, signal) : undefined;
+        screen.result({ ...result, retuned: settings }, () =>
+          indexSummary(result, screen.colors, settings),
+        );
+        return;
+      }
+      warnOfError(result, options, screen);
       screen.result(result, () => indexSummary(result, screen.colors));
     },
   });
+
+function indexPlace(text: string): IndexChoice {
+  const choice = indexChoice(text);
+  if (choice !== 'auto' && choice !== 'none') return choice;
+  throw new InvalidArgumentError('It must be ivf or milvus://host:port/collection.');
+}
+
+/** Options that are of an index on this machine only. Errors: `INVALID_ARGUMENT`. */
+function checkRemote({
+  lists,
+  codes,
+  dropKeys,
+}: Pick<IndexOptions, 'lists' | 'codes' | 'dropKeys'>): void {
+  const given = Object.entries({ '--lists': lists, '--codes': codes, '--drop-keys': dropKeys });
+  const [stray] = given.find(([, value]) => value !== undefined) ?? [];
+  if (stray === undefined) return;
+  throw new KnnLMError(
+    'INVALID_ARGUMENT',
+    `${stray} is for an index on this machine. Leave it out, or build one: --index ivf`,
+  );
+}
+
+function warnOfError(
+  { reached }: { reached: boolean },
+  { maxError }: Pick<IndexOptions, 'maxError'>,
+  screen: Screen,
+): void {
+  if (reached) return;
+  screen.warn(
+    `no setting keeps the error within the ${maxError ?? 'default'} asked for; the most exact one was taken.`,
+  );
+}
+
+/** Distances of codes are not those of keys: settings that were found by the store itself are found again. */
+async function newSettings(store: string, screen: Screen, signal: AbortSignal) {
+  const onProgress = screen.progress;
+  try {
+    const settings = await retune(store, { onProgress, onDownload: screen.download, signal });
+    if (!settings) {
+      screen.warn(
+        `lambda and temperature stay as they were given or tuned, with other distances. Tune again: knnlm tune ${store} TEXT`,
+      );
+    }
+    return settings && usedSettings(settings);
+  } catch (error) {
+    if (!(error instanceof KnnLMError) || error.code === 'ABORTED') throw error;
+    screen.warn(`the settings stay as they were: ${error.message}`);
+    return undefined;
+  }
+}

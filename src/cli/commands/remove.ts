@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { checkWritable, replaceFile } from '../../datastore/files.ts';
 import { removeDocuments } from '../../datastore/remove-documents.ts';
 import type { DocumentSelection } from '../../datastore/select-documents.ts';
+import { removeFromMilvus } from '../../knnlm/milvus-store.ts';
 import { removeWithReceipt } from '../../knnlm/removal-receipt.ts';
 import { defineCommand } from '../command.ts';
 import { collect, metadataField } from '../options.ts';
@@ -47,6 +48,7 @@ export const removeCommand = () =>
         return;
       }
       const removal = await removeDocuments(store, selection, { dryRun });
+      if (!dryRun) await removeFromMilvus(store, { onWarning: (message) => screen.warn(message) });
       const seconds = (performance.now() - started) / 1000;
       screen.result({ ...removal, dryRun, seconds }, () =>
         removalText(removal, { dryRun, store }, screen.colors),

@@ -66,7 +66,9 @@ export function receiptText(
   const { search, files } = checks;
   const lines = [
     removalText(removal, { dryRun: false, store, compacted: files !== undefined }, colors),
-    `Asked for with ${count(search.queries)} of their own keys: ${count(search.found)} found (${count(search.foundWithoutExclusion)} were they not excluded).`,
+    search.queries === 0
+      ? 'Their keys were dropped: there are none to ask with.'
+      : `Asked for with ${count(search.queries)} of their own keys: ${count(search.found)} found (${count(search.foundWithoutExclusion)} were they not excluded).`,
   ];
   if (files)
     lines.push(

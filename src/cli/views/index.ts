@@ -1,11 +1,18 @@
 /** What `index` prints. */
 import type { IndexStoreResult } from '../../knnlm/index-store.ts';
-import type { BuiltIndex } from '../../knnlm/types.ts';
-import { bytes, count, duration, percent } from '../numbers.ts';
+import type { KeptIndex } from '../../knnlm/keep-indexed.ts';
+import type { MilvusStoreResult } from '../../knnlm/milvus-store.ts';
+import type { BuiltIndex, UsedSettings } from '../../knnlm/types.ts';
+import { bytes, count, duration, percent, settingsText } from '../numbers.ts';
 import type { Colors } from '../screen.ts';
+import { oneLine } from '../text.ts';
 import { facts } from './facts.ts';
 
-export function indexSummary(result: IndexStoreResult, colors: Colors): string {
+export function indexSummary(
+  result: IndexStoreResult,
+  colors: Colors,
+  retuned?: UsedSettings,
+): string {
   const { settings, recall, error } = result;
   return facts(
     [
@@ -14,6 +21,10 @@ export function indexSummary(result: IndexStoreResult, colors: Colors): string {
       ['codes', result.codes],
       ['found', `${percent(recall)} of the true neighbors; log p off by ${error.toFixed(4)} nats`],
       ['size', bytes(result.bytes)],
+      ...(result.keyBytes === undefined
+        ? []
+        : [['keys', `${bytes(result.keyBytes)} removed`] as [string, string]]),
+      ...(retuned ? [['settings', settingsText(retuned)] as [string, string]] : []),
       ['time', duration(result.seconds)],
     ],
     colors,
@@ -21,12 +32,43 @@ export function indexSummary(result: IndexStoreResult, colors: Colors): string {
 }
 
 /** An index that another command built, in a line. */
-export const builtIndexText = ({
-  lists,
-  codes,
-  recall,
-  error,
-  bytes: size,
-  seconds,
-}: BuiltIndex): string =>
-  `${count(lists)} lists of ${codes}, ${bytes(size)}, ${percent(recall)} of neighbors found, log p off by ${error.toFixed(4)} nats, in ${duration(seconds)}`;
+export function builtIndexText(index: BuiltIndex | KeptIndex): string {
+  const { recall, error, seconds } = index;
+  const what =
+    'lists' in index && index.lists !== undefined
+      ? [`${count(index.lists)} lists of ${index.codes}`, bytes(index.bytes ?? 0)]
+      : 'url' in index && index.url !== undefined
+        ? [oneLine(index.url), `${count(index.sent ?? 0)} entries sent`]
+        : [];
+  return [
+    ...what,
+    `${percent(recall)} of neighbors found`,
+    `log p off by ${error.toFixed(4)} nats`,
+    `in ${duration(seconds)}`,
+  ].join(', ');
+}
+
+export function milvusSummary(result: MilvusStoreResult, colors: Colors): string {
+  const { index, settings, recall, error } = result;
+  const { rerank } = settings;
+  const search = [
+    ...Object.entries(settings.params).map(([name, value]) => `${name} ${value}`),
+    ...(rerank > 0 ? [`${rerank} neighbors compared exactly for each one wanted`] : []),
+  ];
+  const made = Object.entries(index.params).map(([name, value]) => `${name} ${value}`);
+  return facts(
+    [
+      ['collection', oneLine(result.url)],
+      [
+        'entries',
+        `${count(result.entries)}, ${count(result.sent)} sent, ${count(result.removed)} removed`,
+      ],
+      ['index', [oneLine(index.type), ...made].join(', ')],
+      ['search', search.join(', ')],
+      ['found', `${percent(recall)} of the true neighbors; log p off by ${error.toFixed(4)} nats`],
+      ['note', result.notes.map(oneLine).join('; ')],
+      ['time', duration(result.seconds)],
+    ],
+    colors,
+  );
+}

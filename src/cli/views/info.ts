@@ -25,7 +25,10 @@ export function infoText(info: StoreInfo, colors: Colors): string {
         `${count(info.entries)}${info.deleted > 0 ? `, and ${count(info.deleted)} deleted ones not yet compacted` : ''}`,
       ],
       ['model', `${oneLine(model.name)} (${oneLine(model.family)}, ${model.dtype})`],
-      ['key', `${key}, ${info.keyDim} wide, ${model.keyDtype}`],
+      [
+        'key',
+        `${key}, ${info.keyDim} wide, ${model.keyDtype}${info.hasKeys ? '' : ', dropped: codes are left'}`,
+      ],
       ['windows', `${info.window} positions, one every ${info.stride}`],
       ['index', indexText(info.index)],
       ['settings', `${settingsText(settings)} (${origin[settings.source]})`],
@@ -47,10 +50,21 @@ function indexText({
   recall,
   error,
   bytes: size,
+  url,
+  type,
+  search,
 }: StoreInfo['index']) {
-  if (lists === undefined || probes === undefined) return oneLine(kind);
-  const words = [`${oneLine(kind)} of ${count(indexed ?? 0)} entries in ${oneLine(codes ?? '')}`];
-  words.push(`${count(probes)} of ${count(lists)} lists read per search`);
+  const words = [`${oneLine(kind)} of ${count(indexed ?? 0)} entries`];
+  if (lists !== undefined && probes !== undefined)
+    words.push(
+      `${count(probes)} of ${count(lists)} lists of ${oneLine(codes ?? '')} read per search`,
+    );
+  else if (url !== undefined)
+    words.push(
+      oneLine(url),
+      oneLine([type ?? '', ...Object.entries(search ?? {}).flat()].join(' ').trim()),
+    );
+  else return oneLine(kind);
   if (recall !== undefined) words.push(`${percent(recall)} of neighbors found`);
   if (error !== undefined) words.push(`log p off by ${error.toFixed(4)} nats`);
   if (size !== undefined) words.push(bytes(size));

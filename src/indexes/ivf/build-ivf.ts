@@ -44,8 +44,16 @@ export interface BuildIvfOptions {
   memoryBytes?: number;
   /** Worker threads. Default: the processor's cores, at most 8. */
   threads?: number;
+  /** Centroids and space of another index, to be kept to; without them they are learned here. */
+  like?: ListSpace;
   onProgress?: (progress: IvfProgress) => void;
   signal?: AbortSignal;
+}
+
+export interface ListSpace {
+  space: CodeSpace;
+  /** (lists, padded) in z, shared. */
+  centroids: Float32Array;
 }
 
 export interface IvfProgress {
@@ -79,6 +87,13 @@ export function defaultLists(n: number): number {
 
 /** Errors: `INVALID_ARGUMENT`, `STORE_CORRUPT`, `IO`, `DISK_FULL`, `ABORTED`. */
 export async function buildIvf(options: BuildIvfOptions): Promise<IvfHeader> {
+  return (await buildLists(options)).header;
+}
+
+/** As `buildIvf`. @returns and (L) which centroid each stored list has */
+export async function buildLists(
+  options: BuildIvfOptions,
+): Promise<{ header: IvfHeader; centroidOf: Uint32Array }> {
   const { folder, sources, dim, signal } = options;
   const n = sources.reduce((sum, { count }) => sum + count, 0);
   const lists = checkOptions(options, n);
@@ -104,7 +119,7 @@ export async function buildIvf(options: BuildIvfOptions): Promise<IvfHeader> {
     });
     await writeHeader(folder, header);
     await removeOtherLists(folder, name);
-    return header;
+    return { header, centroidOf: written.centroidOf };
   } catch (error) {
     if (signal?.aborted) throw new KnnLMError('ABORTED', 'Indexing was stopped.', { cause: error });
     throw error instanceof KnnLMError || !(error as NodeJS.ErrnoException).code
@@ -116,7 +131,7 @@ export async function buildIvf(options: BuildIvfOptions): Promise<IvfHeader> {
   }
 }
 
-function checkOptions({ sources, dim, lists, threads }: BuildIvfOptions, n: number): number {
+function checkOptions({ sources, dim, lists, threads, like }: BuildIvfOptions, n: number): number {
   const refuse = (message: string) => new KnnLMError('INVALID_ARGUMENT', message);
   if (n === 0) throw refuse('There are no keys to index. Add documents first.');
   if (n >= 2 ** 31) {
@@ -139,6 +154,7 @@ function checkOptions({ sources, dim, lists, threads }: BuildIvfOptions, n: numb
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1)) {
     throw refuse(`threads must be an integer of 1 or more, not ${threads}.`);
   }
+  if (like) return like.centroids.length / paddedWidth(dim);
   return lists ?? defaultLists(n);
 }
 
@@ -170,10 +186,37 @@ interface Build extends BuildIvfOptions {
 }
 
 async function buildFile(build: Build) {
-  const { pools, n, dim, lists, files, signal, onProgress } = build;
+  const { files } = build;
+  const { space, centroids } = build.like ?? (await learnSpace(build));
+  const scales = scalesOf(space);
+  await createEmpty(files.codes);
+  await createEmpty(files.lists);
+  const assigned = await assignKeys({ ...build, centroids, space: scales, file: files.codes });
+  const table = await writeTable({ ...assigned, centroids, space, path: files.lists });
+  const { memoryBytes = DEFAULT_MEMORY_BYTES } = build;
+  const checksums = await gatherLists({ ...build, ...assigned, table, memoryBytes });
+  const tableCrc32 = await table.finish(checksums);
+  const { centroidOf } = assigned;
+  return {
+    lists: table.layout.lists,
+    bytes: table.bytes,
+    tableCrc32,
+    unit: space.unit,
+    centroidOf,
+  };
+}
+
+const scalesOf = ({ mean, scale, unit }: CodeSpace): CodeScales => ({
+  mean,
+  scale,
+  inverseUnit: 1 / unit,
+});
+
+async function learnSpace(build: Build): Promise<ListSpace> {
+  const { pools, n, dim, lists, signal, onProgress } = build;
   const space = await measureSpace(build);
-  const { mean, scale } = space;
-  const scales: CodeScales = { mean, scale, inverseUnit: 1 / space.unit };
+  const { scale } = space;
+  const scales = scalesOf(space);
   const sampled = await Promise.all(
     sampleRuns(n, sampleSize(n, lists, dim, pools.length), pools.length).map((runs, w) =>
       pools[w]!.run<number>({ kind: 'sample', runs, space: scales }),
@@ -191,14 +234,7 @@ async function buildFile(build: Build) {
     onStep: (done) => onProgress?.({ phase: 'training', done, total: STEPS }),
     signal,
   });
-  await createEmpty(files.codes);
-  await createEmpty(files.lists);
-  const assigned = await assignKeys({ ...build, centroids, space: scales, file: files.codes });
-  const table = await writeTable({ ...assigned, centroids, space, path: files.lists });
-  const { memoryBytes = DEFAULT_MEMORY_BYTES } = build;
-  const checksums = await gatherLists({ ...build, ...assigned, table, memoryBytes });
-  const tableCrc32 = await table.finish(checksums);
-  return { lists: table.layout.lists, bytes: table.bytes, tableCrc32, unit: space.unit };
+  return { space, centroids };
 }
 
 /** Center and spread of the keys, from runs of rows all over them. */

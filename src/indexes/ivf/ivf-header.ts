@@ -11,6 +11,10 @@ import { bytesPerKey } from '../chunk.ts';
 import type { Codec } from './codec.ts';
 
 export const HEADER_FILE = 'ivf.json';
+/** A header that counts once the datastore says so, and then takes the other's place. */
+export const NEXT_HEADER_FILE = 'ivf.next.json';
+/** Folder, within the index's, of an index of added keys alone, while they are coded. */
+export const ADDED_FOLDER = 'added.tmp';
 const FORMAT = 'knnlm-ivf';
 /** 2 has product codes. */
 const VERSIONS = '1 and 2';
@@ -61,15 +65,48 @@ export const newHeader = (fields: Omit<IvfHeader, 'format' | 'version'>): IvfHea
 
 /** What a user is told to do about a broken index. */
 export const REBUILD =
-  'Build it again: knnlm index STORE (or delete the folder to search without it)';
+  'Build it again: knnlm index STORE (or delete the folder to search without it); where keys were dropped, restore it from a backup';
 
 export function corruptIndex(what: string): KnnLMError {
   return new KnnLMError('STORE_CORRUPT', `${what}. ${REBUILD}.`);
 }
 
-/** Undefined when the folder holds no index. Errors: `STORE_CORRUPT`, `STORE_VERSION`, `IO`. */
-export async function readHeader(folder: string): Promise<IvfHeader | undefined> {
-  const path = join(folder, HEADER_FILE);
+/**
+ * Undefined when the folder holds no index.
+ * @param codes the lists file that the datastore's manifest names, where keys were dropped: then it must be there
+ * Errors: `STORE_CORRUPT`, `STORE_VERSION`, `IO`.
+ */
+export async function readHeader(folder: string, codes?: string): Promise<IvfHeader | undefined> {
+  if (codes === undefined) return await readHeaderFile(join(folder, HEADER_FILE));
+  for (const name of [HEADER_FILE, NEXT_HEADER_FILE]) {
+    const header = await readHeaderFile(join(folder, name));
+    if (header?.file.name === codes) return header;
+  }
+  throw corruptIndex(`${join(folder, HEADER_FILE)} is not of ${codes}, which has the codes`);
+}
+
+/** Whether the header in its place is that of these codes. */
+export async function isSettled(folder: string, codes: string): Promise<boolean> {
+  const current = await readHeaderFile(join(folder, HEADER_FILE)).catch(() => undefined);
+  return current?.file.name === codes;
+}
+
+/** Brings a change of codes that counts already to its end. Called under the datastore's lock. */
+export async function settleHeader(folder: string, codes: string): Promise<void> {
+  const next = join(folder, NEXT_HEADER_FILE);
+  const header = await readHeader(folder, codes);
+  const settled = await isSettled(folder, codes);
+  try {
+    if (settled) await rm(next, { force: true });
+    else await rename(next, join(folder, HEADER_FILE));
+    await syncFolder(folder);
+  } catch (cause) {
+    throw ioError('write', next, cause);
+  }
+  await removeOtherLists(folder, header!.file.name);
+}
+
+async function readHeaderFile(path: string): Promise<IvfHeader | undefined> {
   let text: string;
   try {
     text = await readFile(path, 'utf8');
@@ -97,8 +134,12 @@ export async function readHeader(folder: string): Promise<IvfHeader | undefined>
 }
 
 /** Replaces the header atomically. */
-export async function writeHeader(folder: string, header: IvfHeader): Promise<void> {
-  const path = join(folder, HEADER_FILE);
+export async function writeHeader(
+  folder: string,
+  header: IvfHeader,
+  name = HEADER_FILE,
+): Promise<void> {
+  const path = join(folder, name);
   const temporary = `${path}.tmp`;
   try {
     const file = await open(temporary, 'w');
@@ -159,7 +200,7 @@ async function markSource(source: KeySource, count: number, dim: number): Promis
 
 /** The keys that came after those indexed. Errors: `STORE_CORRUPT` when the indexed ones are no longer there as they were. */
 export async function unindexedSources(
-  { sources: marks, entries }: IvfHeader,
+  { sources: marks, entries }: Pick<IvfHeader, 'sources' | 'entries'>,
   sources: readonly KeySource[],
   dim: number,
 ): Promise<KeySource[]> {

@@ -29,7 +29,7 @@ import { mergeRanked } from './merge-ranked.ts';
 export interface OpenIvfOptions {
   /** Folder of the index files. */
   folder: string;
-  /** The keys that were indexed, for exact distances. */
+  /** The keys that were indexed, for exact distances; none where they were dropped. */
   sources: readonly KeySource[];
   /** Bytes of lists held in memory, all workers together. Default 2 GiB. */
   memoryBytes?: number;
@@ -106,8 +106,15 @@ export class IvfIndex implements VectorIndex {
       return new WorkerPool(script, 1, () => start);
     });
     try {
-      const ready = await Promise.all(pools.map((p) => p.run<ReadyResult>({ kind: 'ready' })));
-      const bytes = ready.reduce((sum, worker) => sum + worker.memoryBytes, 0);
+      const turns = await Promise.allSettled(
+        pools.map((pool) => pool.run<ReadyResult>({ kind: 'ready' })),
+      );
+      // All have answered: a worker that is ended while it loads onnxruntime takes the process with it.
+      let bytes = 0;
+      for (const turn of turns) {
+        if (turn.status === 'rejected') throw turn.reason;
+        bytes += turn.value.memoryBytes;
+      }
       return new IvfIndex({ header, sources }, pools, bytes);
     } catch (error) {
       await Promise.all(pools.map((pool) => pool.close()));
@@ -122,6 +129,12 @@ export class IvfIndex implements VectorIndex {
       rerank: options.rerank ?? this.settings.rerank,
       spreadWeight: options.spreadWeight ?? this.settings.spreadWeight,
     });
+    if (asked.rerank > 0 && !this.hasKeys) {
+      throw new KnnLMError(
+        'INVALID_ARGUMENT',
+        `rerank is ${asked.rerank}, but keys were dropped: there is nothing to compare exactly. Leave it at 0.`,
+      );
+    }
     if (!queries.every(Number.isFinite)) {
       throw new KnnLMError(
         'INVALID_ARGUMENT',

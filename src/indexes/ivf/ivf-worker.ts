@@ -24,7 +24,8 @@ async function open(): Promise<ReadyResult> {
   const layout = new Layout();
   const at = searchLayout(layout, table.layout);
   const productAt = header.codec && productAddresses(layout, table);
-  const rerankAt = rerankLayout(layout, header.dim, bytesPerKey(sources[0]!.dtype, header.dim));
+  const { dtype } = sources[0] ?? {};
+  const rerankAt = dtype && rerankLayout(layout, header.dim, bytesPerKey(dtype, header.dim));
   const bytes = ringBytes(table.offsets, MOST_MEMORY_BYTES - layout.end);
   const start = layout.take(bytes);
   const memory = new KernelMemory(module, layout.end);
@@ -40,7 +41,7 @@ async function open(): Promise<ReadyResult> {
   });
   const productLists = productAt && new ProductLists(memory, productAt, table);
   search = new ListSearch({ memory, at, table, cache, product, productLists, has });
-  reranker = new Reranker(memory, rerankAt, sources, header.dim);
+  if (rerankAt) reranker = new Reranker(memory, rerankAt, sources, header.dim);
   return { memoryBytes: bytes + table.layout.end };
 }
 

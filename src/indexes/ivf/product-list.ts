@@ -8,7 +8,9 @@
  *
  * A row's bias is least + step · u8. Ids of a list lie some thousands apart, so a gap takes two bytes instead of four.
  */
+import { crc32 } from 'node:zlib';
 import type { Codec } from './codec.ts';
+import type { PackedLists } from './write-product-file.ts';
 
 /** Byte offsets within a list. */
 export interface ProductListLayout {
@@ -39,30 +41,56 @@ export interface ProductRows {
   biases: Float32Array;
   /** (r, M) one byte each. */
   codes: Uint8Array;
+  /** What biases were rounded to; it is kept while they fit, so that rewriting a list rounds nothing twice. */
+  grid?: BiasGrid;
 }
 
-export function packList({ ids, biases, codes }: ProductRows, codec: Codec): Uint8Array {
+interface BiasGrid {
+  least: number;
+  step: number;
+}
+
+export function packList(list: ProductRows, codec: Codec): Uint8Array {
+  const { ids, biases, codes } = list;
   const rows = ids.length;
   const at = productListLayout(rows, codec);
   const gaps = packGaps(ids);
   const bytes = new Uint8Array(at.gaps + gaps.length);
+  const { least, step } = gridOf(list);
+  const view = new DataView(bytes.buffer);
+  view.setFloat32(at.least, least, true);
+  view.setFloat32(at.step, step, true);
+  for (let i = 0; i < rows; i++) {
+    const units = step > 0 ? Math.round((biases[i]! - least) / step) : 0;
+    bytes[at.biases + i] = Math.min(255, Math.max(0, units));
+  }
+  bytes.set(codec.bits === 8 ? codes : packBlocks(codes, rows, codec), at.codes);
+  bytes.set(gaps, at.gaps);
+  return bytes;
+}
+
+function gridOf({ biases, grid }: ProductRows): BiasGrid {
   let least = Number.POSITIVE_INFINITY;
   let most = Number.NEGATIVE_INFINITY;
   for (const bias of biases) {
     least = Math.min(least, bias);
     most = Math.max(most, bias);
   }
-  if (rows === 0) least = most = 0;
-  const step = Math.fround((most - least) / 255);
-  const view = new DataView(bytes.buffer);
-  view.setFloat32(at.least, least, true);
-  view.setFloat32(at.step, step, true);
-  for (let i = 0; i < rows; i++) {
-    bytes[at.biases + i] = step > 0 ? Math.min(255, Math.round((biases[i]! - least) / step)) : 0;
-  }
-  bytes.set(codec.bits === 8 ? codes : packBlocks(codes, rows, codec), at.codes);
-  bytes.set(gaps, at.gaps);
-  return bytes;
+  if (biases.length === 0) return { least: 0, step: 0 };
+  const half = grid ? grid.step / 2 : 0;
+  if (grid && least >= grid.least - half && most <= grid.least + 255 * grid.step + half)
+    return grid;
+  return { least, step: Math.fround((most - least) / 255) };
+}
+
+export function packLists(lists: readonly ProductRows[], codec: Codec): PackedLists {
+  const packed = lists.map((rows) => packList(rows, codec));
+  return {
+    bytes: Buffer.concat(packed),
+    sizes: Uint32Array.from(packed, ({ length }) => length),
+    rows: Uint32Array.from(lists, ({ ids }) => ids.length),
+    checksums: Uint32Array.from(packed, (bytes) => crc32(bytes)),
+  };
 }
 
 export function unpackList(bytes: Uint8Array, rows: number, codec: Codec): ProductRows {
@@ -76,7 +104,8 @@ export function unpackList(bytes: Uint8Array, rows: number, codec: Codec): Produ
   );
   const ids = unpackGaps(bytes.subarray(at.gaps), rows);
   const codes = bytes.slice(at.codes, at.gaps);
-  return { ids, biases, codes: codec.bits === 8 ? codes : unpackBlocks(codes, rows, codec) };
+  const grid = { least, step };
+  return { ids, biases, codes: codec.bits === 8 ? codes : unpackBlocks(codes, rows, codec), grid };
 }
 
 /** Where the two codes of a pair of sub-quantizers lie. */

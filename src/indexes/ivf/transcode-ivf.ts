@@ -7,10 +7,9 @@
  */
 import { randomBytes } from 'node:crypto';
 import { closeSync } from 'node:fs';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { rename, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { crc32 } from 'node:zlib';
 import { ioError, KnnLMError } from '../../errors.ts';
 import { WorkerPool } from '../worker-pool.ts';
 import type { IvfProgress } from './build-ivf.ts';
@@ -26,7 +25,6 @@ import { compileListKernels } from './list-kernels.ts';
 import { tableLayout, writeHead } from './lists-file.ts';
 import { type OpenTable, openTable } from './open-table.ts';
 import type {
-  EncodeResult,
   EncodeTask,
   LoadTask,
   RotateTask,
@@ -34,12 +32,17 @@ import type {
   TranscoderStart,
   TranscoderTask,
 } from './transcode-task.ts';
+import { writeProductFile } from './write-product-file.ts';
 
 export interface TranscodeIvfOptions {
   /** Folder of an index with 8-bit codes. */
   folder: string;
   header: IvfHeader;
   codec: Codec;
+  /** Rotation and codebooks to code by; without them they are learned here. */
+  learned?: Learned;
+  /** Whether the 8-bit lists stay beside, for another codec. Default false. */
+  keepOthers?: boolean;
   /** Worker threads. Default: the processor's cores, at most 8. */
   threads?: number;
   onProgress?: (progress: IvfProgress) => void;
@@ -51,8 +54,6 @@ const SAMPLE_ROWS = 65536;
 const MOST_SAMPLE_BYTES = 2 ** 28;
 /** Of the sampled lists, about every eighth row is taken: their neighbors say much the same. */
 const ROWS_PER_SAMPLED = 8;
-/** Rows of 8-bit codes that a worker is given at once. */
-const PART_ROWS = 16384;
 
 /** The index that takes the place of the 8-bit one. Errors: `STORE_CORRUPT`, `IO`, `DISK_FULL`, `ABORTED`. */
 export async function transcodeIvf(options: TranscodeIvfOptions): Promise<IvfHeader> {
@@ -72,7 +73,7 @@ export async function transcodeIvf(options: TranscodeIvfOptions): Promise<IvfHea
     const threads = options.threads ?? Math.min(8, availableParallelism());
     const script = new URL('./transcode-worker.js', import.meta.url);
     pool = new WorkerPool(script, threads, () => start);
-    const learned = await learn(pool, table, options);
+    const learned = options.learned ?? (await learn(pool, table, options));
     const file = await writeCodes({ ...options, pool, table, learned, temporary });
     await rename(temporary, join(folder, name));
     await syncFolder(folder);
@@ -86,7 +87,7 @@ export async function transcodeIvf(options: TranscodeIvfOptions): Promise<IvfHea
       evidence: null,
     });
     await writeHeader(folder, coded);
-    await removeOtherLists(folder, name);
+    if (!options.keepOthers) await removeOtherLists(folder, name);
     return coded;
   } catch (error) {
     if (signal?.aborted) throw new KnnLMError('ABORTED', 'Indexing was stopped.', { cause: error });
@@ -106,7 +107,7 @@ function sampleRows({ entries, dim }: IvfHeader): number {
   return Math.min(entries, SAMPLE_ROWS, Math.floor(MOST_SAMPLE_BYTES / (4 * dim)));
 }
 
-interface Learned {
+export interface Learned {
   /** (width, padded), shared. */
   rotation: Float32Array;
   /** (M, part, words), shared. */
@@ -188,84 +189,24 @@ interface Writing extends TranscodeIvfOptions {
   temporary: string;
 }
 
-/** Writes lists as they become ready, in order, and the table last. */
 async function writeCodes(writing: Writing): Promise<{ bytes: number; tableCrc32: number }> {
-  const { pool, table, learned, temporary, header, codec } = writing;
+  const { pool, table, learned, temporary, header, codec, onProgress, signal } = writing;
   const layout = tableLayout(header.dim, header.lists, codec);
   const head = new Uint8Array(layout.end);
   writeHead(head, header.dim, layout);
   head.set(table.bytes.subarray(layout.mean, layout.checksums), layout.mean);
-  const { sizes, rotation, books } = layout.product!;
+  const { rotation, books } = layout.product!;
   new Float32Array(head.buffer, rotation).set(learned.rotation);
   new Float32Array(head.buffer, books).set(learned.books);
-  const directory = {
-    sizes: new Uint32Array(head.buffer, sizes, header.lists),
-    checksums: new Uint32Array(head.buffer, layout.checksums, header.lists),
-  };
   await pool.broadcast({ kind: 'load', ...learned } satisfies LoadTask);
-  const file = await open(temporary, 'w');
-  try {
-    const bytes = await writeLists(writing, { file, directory, start: layout.end });
-    await file.write(head, 0, head.length, 0);
-    await file.sync();
-    return { bytes, tableCrc32: crc32(head) };
-  } finally {
-    await file.close();
-  }
-}
-
-interface Target {
-  file: FileHandle;
-  directory: { sizes: Uint32Array; checksums: Uint32Array };
-  start: number;
-}
-
-/** @returns where the last list ends */
-async function writeLists(
-  { pool, table: { rows }, header, onProgress, signal }: Writing,
-  { file, directory, start }: Target,
-): Promise<number> {
-  const tasks = partition(rows);
-  const ready = new Map<number, EncodeResult>();
-  let next = 0;
-  let written = 0;
-  let position = start;
-  let done = 0;
-  let writes: Promise<void> = Promise.resolve();
-  const writeReady = async (): Promise<void> => {
-    for (let part = ready.get(written); part; part = ready.get(written)) {
-      const { first, end } = tasks[written]!;
-      ready.delete(written++);
-      await file.write(part.bytes, 0, part.bytes.length, position);
-      position += part.bytes.length;
-      directory.sizes.set(part.sizes, first);
-      directory.checksums.set(part.checksums, first);
-      for (let l = first; l < end; l++) done += rows[l]!;
-      onProgress?.({ phase: 'writing', done, total: header.entries });
-    }
-  };
-  const work = async (): Promise<void> => {
-    while (next < tasks.length) {
-      signal?.throwIfAborted();
-      const number = next++;
-      ready.set(number, await pool.run<EncodeResult>(tasks[number]!));
-      writes = writes.then(writeReady);
-      await writes;
-    }
-  };
-  await Promise.all(Array.from({ length: pool.threads }, work));
-  return position;
-}
-
-/** Consecutive lists of about as many rows each. */
-function partition(rows: Uint32Array): EncodeTask[] {
-  const tasks: EncodeTask[] = [];
-  for (let first = 0; first < rows.length; ) {
-    let end = first + 1;
-    let count = rows[first]!;
-    while (end < rows.length && count + rows[end]! <= PART_ROWS) count += rows[end++]!;
-    tasks.push({ kind: 'encode', first, end });
-    first = end;
-  }
-  return tasks;
+  return await writeProductFile({
+    path: temporary,
+    head,
+    layout,
+    rows: table.rows,
+    pool,
+    task: (lists): EncodeTask => ({ kind: 'encode', ...lists }),
+    onRows: (done) => onProgress?.({ phase: 'writing', done, total: header.entries }),
+    signal,
+  });
 }

@@ -1,6 +1,7 @@
 /** What the main thread and the workers that turn 8-bit lists into product codes say to each other. */
 import type { Codec } from './codec.ts';
 import type { IvfHeader } from './ivf-header.ts';
+import type { ListRange } from './write-product-file.ts';
 
 /** Arrays of all workers are in shared memory. */
 export interface TranscoderStart {
@@ -59,19 +60,9 @@ export interface LoadTask {
   books: Float32Array;
 }
 
-/** Codes lists [first, end). */
-export interface EncodeTask {
+/** Codes lists [first, end). Gives `PackedLists`. */
+export interface EncodeTask extends ListRange {
   kind: 'encode';
-  first: number;
-  end: number;
-}
-export interface EncodeResult {
-  /** The lists, one after the other. */
-  bytes: Uint8Array;
-  /** (end - first) bytes of each. */
-  sizes: Uint32Array;
-  /** (end - first) CRC-32 */
-  checksums: Uint32Array;
 }
 
 export type TranscoderTask =

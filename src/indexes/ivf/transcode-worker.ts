@@ -9,11 +9,10 @@ import { corruptIndex } from './ivf-header.ts';
 import { KernelMemory, Layout } from './list-kernels.ts';
 import { listLayout } from './lists-file.ts';
 import { openTable, readFully } from './open-table.ts';
-import { type ProductRows, packList } from './product-list.ts';
+import { type ProductRows, packLists } from './product-list.ts';
 import { productRotation } from './product-rotation.ts';
 import type {
   BookTask,
-  EncodeResult,
   EncodeTask,
   LoadTask,
   RotateTask,
@@ -22,6 +21,7 @@ import type {
   TranscoderStart,
   TranscoderTask,
 } from './transcode-task.ts';
+import type { PackedLists } from './write-product-file.ts';
 
 /** Rows decoded, rotated and coded in one go. */
 const BLOCK_ROWS = 256;
@@ -183,14 +183,11 @@ function load({ rotation, books }: LoadTask): void {
   setHalves(m);
 }
 
-function encode({ first, end }: EncodeTask): EncodeResult {
-  const lists: Uint8Array[] = [];
-  for (let list = first; list < end; list++) lists.push(packList(encodeList(list), codec));
-  return {
-    bytes: Buffer.concat(lists),
-    sizes: Uint32Array.from(lists, ({ length }) => length),
-    checksums: Uint32Array.from(lists, (bytes) => crc32(bytes)),
-  };
+function encode({ first, end }: EncodeTask): PackedLists {
+  return packLists(
+    Array.from({ length: end - first }, (_, i) => encodeList(first + i)),
+    codec,
+  );
 }
 
 function encodeList(list: number): ProductRows {

@@ -40,7 +40,7 @@ export interface Trial extends IvfSettings {
 const RERANK = 1.25;
 
 /** As far as keys are compared where distances of the codes are rough: most true neighbors are among so many per k. */
-const DEEPER = [0, 2, 4];
+export const DEEPER: readonly number[] = [0, 2, 4];
 
 export interface TunedIvf {
   header: IvfHeader;
@@ -68,10 +68,9 @@ export async function tuneIvf(index: IvfIndex, options: IndexTrials): Promise<Tu
 /** Chooses how many neighbors are compared by their keys, in as many lists as the index reads. For product codes. */
 export async function tuneRerank(
   index: IvfIndex,
-  options: IndexTrials & { truth: Neighbors },
+  options: IndexTrials & { truth: Neighbors; reranks: readonly number[] },
 ): Promise<TunedIvf> {
-  const reranks = index.hasKeys ? DEEPER : [0];
-  const candidates = reranks.map((rerank) => ({ ...index.header.settings, rerank }));
+  const candidates = options.reranks.map((rerank) => ({ ...index.header.settings, rerank }));
   return await firstGoodEnough(index, candidates, options);
 }
 

@@ -5,7 +5,15 @@ import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { ioError, KnnLMError } from '../../errors.ts';
 import type { KeySource } from '../../math/vectors.ts';
-import { HEADER_FILE, type IvfHeader, readHeader, unindexedSources } from './ivf-header.ts';
+import {
+  ADDED_FOLDER,
+  HEADER_FILE,
+  type IvfHeader,
+  isSettled,
+  NEXT_HEADER_FILE,
+  readHeader,
+  unindexedSources,
+} from './ivf-header.ts';
 import { openTable } from './open-table.ts';
 
 export interface VerifyIvfOptions {
@@ -14,6 +22,8 @@ export interface VerifyIvfOptions {
   sources: readonly KeySource[];
   /** d */
   dim: number;
+  /** The lists file that has the codes of entries without keys. */
+  codes?: string;
   /** Told of bytes as they are read. */
   onBytes?: (bytes: number) => void;
   signal?: AbortSignal;
@@ -30,17 +40,18 @@ export interface IvfVerification {
 
 /** Errors: `ABORTED`, `IO`; what is wrong with the index is reported in `problems`. */
 export async function verifyIvf(options: VerifyIvfOptions): Promise<IvfVerification> {
-  const { folder, sources, dim } = options;
+  const { folder, sources, dim, codes } = options;
   const result: IvfVerification = { files: 0, bytes: 0, problems: [], leftovers: [] };
   let header: IvfHeader | undefined;
   let file = join(folder, HEADER_FILE);
   try {
-    header = await readHeader(folder);
-    result.leftovers = await ivfLeftovers(folder, header?.file.name);
+    header = await readHeader(folder, codes);
+    const isNext = codes !== undefined && !(await isSettled(folder, codes));
+    result.leftovers = await ivfLeftovers(folder, header?.file.name, isNext);
     if (!header) return result;
     result.files = 2;
     result.bytes = header.file.bytes;
-    await unindexedSources(header, sources, dim);
+    if (!codes) await unindexedSources(header, sources, dim);
     file = join(folder, header.file.name);
     result.problems = (await verifyLists(file, header, options)).map((problem) => ({
       file,
@@ -98,7 +109,11 @@ async function readList(
 }
 
 /** What no header names: of earlier builds, and of some that were killed. */
-async function ivfLeftovers(folder: string, current: string | undefined): Promise<string[]> {
+async function ivfLeftovers(
+  folder: string,
+  current: string | undefined,
+  isNext: boolean,
+): Promise<string[]> {
   let names: string[];
   try {
     names = await readdir(folder);
@@ -109,7 +124,11 @@ async function ivfLeftovers(folder: string, current: string | undefined): Promis
   return names
     .filter(
       (name) =>
-        name === `${HEADER_FILE}.tmp` || (/^lists-[0-9a-f]+\.bin/.test(name) && name !== current),
+        name === `${HEADER_FILE}.tmp` ||
+        name === `${NEXT_HEADER_FILE}.tmp` ||
+        (name === NEXT_HEADER_FILE && !isNext) ||
+        name === ADDED_FOLDER ||
+        (/^lists-[0-9a-f]+\.bin/.test(name) && name !== current),
     )
     .map((name) => join(folder, name));
 }
@@ -117,7 +136,7 @@ async function ivfLeftovers(folder: string, current: string | undefined): Promis
 /** Errors: `IO` */
 export async function removeFiles(paths: readonly string[]): Promise<void> {
   for (const path of paths) {
-    await rm(path, { force: true }).catch((cause) => {
+    await rm(path, { force: true, recursive: true }).catch((cause) => {
       throw ioError('remove', path, cause);
     });
   }
