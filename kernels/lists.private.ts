@@ -10,18 +10,15 @@ import { fourDots } from './lib/dots';
 
 export { distances } from './distance';
 export {
-  addProducts,
   collectProductBlocks,
   collectProductCodes,
   decodeGaps,
-  encodeProducts,
   innerProduct,
   narrowTables,
   productTables,
-  residuals,
-  rotate,
   sumTables,
 } from './lib/product-codes';
+export { addProducts, encodeProducts, residuals, rotate } from './lib/product-encode';
 export { accumulate, quantize } from './quantize';
 
 // @ts-ignore: decorator

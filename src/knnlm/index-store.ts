@@ -8,7 +8,7 @@ import { entriesOf, readManifest } from '../datastore/manifest.ts';
 import { withLock } from '../datastore/store-lock.ts';
 import { KnnLMError } from '../errors.ts';
 import { buildIvf, type IvfProgress } from '../indexes/ivf/build-ivf.ts';
-import { type Codec, KEYLESS_CODES, parseCodec } from '../indexes/ivf/codec.ts';
+import { type Codec, keylessCodes, parseCodec } from '../indexes/ivf/codec.ts';
 import {
   type IvfHeader,
   type IvfSettings,
@@ -120,8 +120,9 @@ export async function indexLocked(
   try {
     if (datastore.dropped) return await indexThere(datastore, datastore.dropped.codes, request);
     const there = await readHeader(indexFolder(store)).catch(() => undefined);
-    const codes = wantedCodes(request, there);
+    const codes = wantedCodes(request, datastore.keyDim, there);
     const codec = parseCodec(codes, datastore.keyDim);
+    if (request.dropKeys) requireCompact(datastore);
     await checkRoom(datastore, store);
     const work: Work = { ...request, store, datastore, maxError };
     const isReused = codec && there && (await isWhole(there, work));
@@ -165,12 +166,25 @@ export async function indexLocked(
 }
 
 /** Errors: `INVALID_ARGUMENT` for codes that cannot do without keys. */
-function wantedCodes({ codes, dropKeys }: IndexStoreRequest, there?: IvfHeader): string {
-  const wanted = codes ?? there?.codec?.name ?? (dropKeys ? KEYLESS_CODES : 'sq8');
+function wantedCodes(
+  { codes, dropKeys }: IndexStoreRequest,
+  dim: number,
+  there?: IvfHeader,
+): string {
+  const wanted = codes ?? there?.codec?.name ?? (dropKeys ? keylessCodes(dim) : 'sq8');
   if (!dropKeys || wanted !== 'sq8') return wanted;
   throw new KnnLMError(
     'INVALID_ARGUMENT',
-    `Keys can be dropped for product codes only, not for sq8. Leave --codes out for ${KEYLESS_CODES}, or give pq64, say.`,
+    `Keys can be dropped for product codes only, not for sq8. Leave --codes out for ${keylessCodes(dim)}.`,
+  );
+}
+
+/** Without keys nothing can be learned anew: what is learned from removed text would stay. Errors: `INVALID_ARGUMENT`. */
+function requireCompact({ path, entries, liveEntries }: Datastore): void {
+  if (entries === liveEntries) return;
+  throw new KnnLMError(
+    'INVALID_ARGUMENT',
+    `${entries - liveEntries} entries of removed documents are still in ${path}, and codes would be learned from them for good. Take them out first: knnlm compact ${path}`,
   );
 }
 

@@ -174,6 +174,12 @@ describe('a store without keys', () => {
       code: 'INVALID_ARGUMENT',
     });
     await expect(dropKeys(copy(keyed))).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    const deleted = copy(keyed);
+    await removeDocuments(deleted, { ids: ['d1'] });
+    await expect(indexStore(deleted, { dropKeys: true })).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringContaining('knnlm compact'),
+    });
     const removed = copy(keyless);
     await removeDocuments(removed, { ids: ['d1'] });
     await expect(compactDatastore(removed)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });

@@ -13,8 +13,8 @@ export interface Codec {
   bits: 4 | 8;
 }
 
-/** What is taken where keys are dropped: about 38 bytes per entry, ids, values and documents included. */
-export const KEYLESS_CODES = 'pq32';
+/** What is taken where keys of width d are dropped: about 38 bytes per entry, ids, values and documents included. */
+export const keylessCodes = (dim: number): string => `pq${Math.min(32, 4 * Math.floor(dim / 4))}`;
 
 /**
  * @param dim d
