@@ -5,7 +5,7 @@
 import { Datastore } from '../datastore/datastore.ts';
 import { dropKeyFiles } from '../datastore/drop-keys.ts';
 import { readManifest } from '../datastore/manifest.ts';
-import { concludeAdd } from '../datastore/store-cleanup.ts';
+import { concludeAdd, removeLeftovers } from '../datastore/store-cleanup.ts';
 import { type StoreLock, withLock } from '../datastore/store-lock.ts';
 import { KnnLMError } from '../errors.ts';
 import { corruptIndex, readHeader, settleHeader, writeHeader } from '../indexes/ivf/ivf-header.ts';
@@ -38,7 +38,9 @@ export async function dropKeysLocked(
   lock: StoreLock,
   { threads, memoryBytes, signal, onProgress }: Parameters<typeof dropKeys>[1] & object,
 ): Promise<DroppedKeys> {
-  await concludeAdd(store, await readManifest(store));
+  const manifest = await concludeAdd(store, await readManifest(store));
+  // Key files among them, when keys were being removed and that was not brought to its end.
+  await removeLeftovers(store, manifest);
   const datastore = await Datastore.open(store);
   try {
     const { dropped, entries } = datastore;
