@@ -149,7 +149,12 @@ describe('tuneIvf', () => {
     expect(header.settings.rerank).toBeGreaterThan(1);
   });
 
-  it('says when nothing is good enough', async () => {
-    expect((await tuned(0.5, () => 1)).reached).toBe(false);
+  it('reads no more lists when that no longer helps, and the most exact setting when nothing is good enough', async () => {
+    const { reached, trials, header } = await tuned(0.5, () => 1);
+    expect(reached).toBe(false);
+    expect(header.settings).toMatchObject({ probes: 64, rerank: 1.25 });
+    expect(trials.filter(({ rerank }) => rerank === 0).map(({ probes }) => probes)).toEqual([
+      4, 6, 8,
+    ]);
   });
 });

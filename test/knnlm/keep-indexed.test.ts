@@ -55,7 +55,7 @@ it('a store of 200,000 entries gets an index by itself, once', async () => {
   expect(built!.recall).toBeGreaterThan(0.8);
   expect(await describeIndex(store)).toMatchObject({ kind: 'ivf', indexed: 200_000 });
   expect(await keepIndexed(store)).toBeUndefined();
-});
+}, 180_000);
 
 it('a small store gets one only when asked, and none when told', async () => {
   const store = await makeStore('small', [900, 700]);

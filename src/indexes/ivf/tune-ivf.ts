@@ -57,12 +57,10 @@ export async function tuneIvf(index: IvfIndex, options: IndexTrials): Promise<Tu
   const { lists, settings } = index.header;
   const { spreadWeight } = settings;
   const truth = await search(index, options, { probes: lists, rerank: RERANK });
-  function* candidates(): Generator<IvfSettings> {
-    for (const rerank of [0, RERANK]) {
-      for (const probes of ladder(lists)) yield { probes, rerank, spreadWeight };
-    }
-  }
-  return await firstGoodEnough(index, candidates(), { ...options, truth });
+  const ladders = [0, RERANK].map((rerank) =>
+    ladder(lists).map((probes) => ({ probes, rerank, spreadWeight })),
+  );
+  return await firstGoodEnough(index, ladders, { ...options, truth });
 }
 
 /** Chooses how many neighbors are compared by their keys, in as many lists as the index reads. For product codes. */
@@ -71,26 +69,34 @@ export async function tuneRerank(
   options: IndexTrials & { truth: Neighbors; reranks: readonly number[] },
 ): Promise<TunedIvf> {
   const candidates = options.reranks.map((rerank) => ({ ...index.header.settings, rerank }));
-  return await firstGoodEnough(index, candidates, options);
+  return await firstGoodEnough(index, [candidates], options);
 }
 
-/** The first setting within the error, from quick ones to exact ones; the last if there is none. It is stored. */
+/**
+ * The first setting within the error; the last if there is none. It is stored. Each ladder goes from quick settings to exact
+ * ones; it is left for the next when going on no longer lowers the error, since what remains is the codes'.
+ */
 async function firstGoodEnough(
   index: IvfIndex,
-  candidates: Iterable<IvfSettings>,
+  ladders: readonly (readonly IvfSettings[])[],
   options: IndexTrials & { truth: Neighbors },
 ): Promise<TunedIvf> {
   const { folder, maxError, truth, k } = options;
   const queries = options.queries.length / index.dim;
   const trials: Trial[] = [];
-  for (const settings of candidates) {
-    const found = await search(index, options, settings);
-    const recall = await recallOf(found, truth);
-    const error = await options.judge(found, truth);
-    const trial: Trial = { ...settings, recall, error, queries };
-    trials.push(trial);
-    options.onTrial?.(trial);
-    if (error <= maxError) break;
+  climbing: for (const ladder of ladders) {
+    const errors: number[] = [];
+    for (const settings of ladder) {
+      const found = await search(index, options, settings);
+      const recall = await recallOf(found, truth);
+      const error = await options.judge(found, truth);
+      const trial: Trial = { ...settings, recall, error, queries };
+      trials.push(trial);
+      options.onTrial?.(trial);
+      if (error <= maxError) break climbing;
+      errors.push(error);
+      if (ladder !== ladders.at(-1) && hasLevelled(errors)) break;
+    }
   }
   const chosen = trials.at(-1)!;
   const { probes, rerank, spreadWeight, recall, error } = chosen;
@@ -102,13 +108,21 @@ async function firstGoodEnough(
   return { header, trials, chosen, reached: error <= maxError, truth };
 }
 
+/** Whether the last two steps lowered the error by less than a fiftieth each. */
+function hasLevelled(errors: readonly number[]): boolean {
+  const [before, last, now] = errors.slice(-3);
+  if (now === undefined) return false;
+  return last! > 0.98 * before! && now > 0.98 * last!;
+}
+
 /** 4, 6, 8, 12, 16, 24, … and all lists. */
-function* ladder(lists: number): Generator<number> {
+function ladder(lists: number): number[] {
+  const steps: number[] = [];
   for (let base = 4; base < lists; base *= 2) {
-    yield base;
-    if (base * 1.5 < lists) yield base * 1.5;
+    steps.push(base);
+    if (base * 1.5 < lists) steps.push(base * 1.5);
   }
-  yield lists;
+  return [...steps, lists];
 }
 
 function search(index: IvfIndex, options: IndexTrials, settings: Partial<IvfSettings>) {
