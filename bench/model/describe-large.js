@@ -4,7 +4,7 @@
  *     node bench/model/describe-large.js MODEL [--bytes 2147483648] [--tokens 150000] [--rounds 5]
  *
  * Makes a folder like MODEL's (a folder with onnx/model.onnx) whose graph has one more weight, of the given size, in a file beside
- * it (a hole in the disk, no bytes), and a tokenizer.json filled up to so many tokens; then runs the command line on it. JSON on the
+ * it (a hole in the disk, no bytes), and a vocabulary and tokenizer.json filled up to so many tokens, with as many merges; then runs the command line on it. JSON on the
  * last line: medians of wall time and of the largest resident memory.
  */
 import { spawnSync } from 'node:child_process';
@@ -13,6 +13,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { encodeValueInfo } from '../../dist/model/onnx/encode-nodes.js';
+import { ProtobufFile } from '../../dist/model/onnx/protobuf-file.js';
 import { integerField, messageField, stringField } from '../../dist/model/onnx/protobuf-writer.js';
 
 const { positionals, values } = parseArgs({
@@ -54,18 +56,39 @@ function makeLarge(model, bytes, tokens) {
   );
   const path = join(folder, 'onnx/model.onnx');
   // A second graph message is merged with the first.
-  writeFileSync(path, Buffer.concat([readFileSync(path), messageField(7, tensor)]));
+  writeFileSync(path, Buffer.concat([withVocabulary(path, tokens), messageField(7, tensor)]));
   writeFileSync(join(folder, 'onnx/model.onnx_data'), '');
   truncateSync(join(folder, 'onnx/model.onnx_data'), bytes);
 
   const json = JSON.parse(readFileSync(join(folder, 'tokenizer.json'), 'utf8'));
   for (let id = Object.keys(json.model.vocab).length; id < tokens; id++) {
-    const content = `filler ${id}`;
-    json.model.vocab[content] = id;
-    // Special ones may lie beyond the graph's vocabulary, which stays as it is.
-    json.added_tokens.push({ id, content, special: true });
+    json.model.vocab[`filler ${id}`] = id;
+    json.model.merges.push(`filler ${id}`);
   }
   writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify(json));
+}
+
+/** The graph with logits of so many tokens; it is described, never run. */
+function withVocabulary(path, tokens) {
+  const file = new ProtobufFile(path);
+  const copied = ({ from, end }) => {
+    const bytes = Buffer.alloc(end - from);
+    file.copy(from, end, bytes, 0);
+    return bytes;
+  };
+  const logits = encodeValueInfo(12, 'logits', 'float32', ['batch', 'sequence', tokens]);
+  const isLogits = (part) =>
+    part.number === 12 && file.string(file.message(part).next().value) === 'logits';
+  const graph = (field) =>
+    messageField(
+      7,
+      ...Array.from(file.message(field), (part) => (isLogits(part) ? logits : copied(part))),
+    );
+  const fields = Array.from(file.fields(0, file.size), (field) =>
+    field.number === 7 ? graph(field) : copied(field),
+  );
+  file.close();
+  return Buffer.concat(fields);
 }
 
 /** One run of the command line, in a process that says what it used. */

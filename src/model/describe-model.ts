@@ -7,7 +7,6 @@ import { listGraphs, requireJson } from './model-files.ts';
 import type { KeyLocation } from './onnx/locate-keys.ts';
 import { resolveModel } from './resolve-model.ts';
 import type { TokenizerKind } from './tokenizer.ts';
-import { TokenizerThread } from './tokenizer-thread.ts';
 
 export interface ModelDescription {
   name: string;
@@ -42,36 +41,36 @@ export async function describeModel(
   const files = await listGraphs(folder);
   const { dtype, key = DEFAULT_KEY, keyTensor } = options;
   const request = { folder, graphs: files, dtype, key, keyTensor, describeAll: true };
-  const { graphs, chosen } = await withWorker((worker) => worker.request('inspect', request));
-  const description: ModelDescription = {
-    name: nameOrFolder,
-    folder,
-    graphs,
-    info: undefined,
-    keys: undefined,
-    tokenizer: undefined,
-    boundary: undefined,
-    capabilities: undefined,
-    warnings: [],
-  };
-  if (chosen === undefined) return description;
-  // A key that is nowhere must not hide the others from whoever asks what there is.
-  const fallback = Object.values(chosen.keys).find((location) => location.tensor !== undefined);
-  const graph = { ...chosen, keyTensor: chosen.keyTensor ?? fallback?.tensor };
-  const thread = new TokenizerThread(folder);
-  const { info, tokenizer, boundary, boundaryTexts, warnings } = await thread
-    .facts({ name: nameOrFolder, request, graph })
-    .finally(() => thread.close());
-  return {
-    ...description,
-    info,
-    keys: chosen.keys,
-    tokenizer,
-    boundary: {
-      bos: { id: boundary.bos, text: boundaryTexts.bos, rule: boundary.bosRule },
-      eos: { id: boundary.eos, text: boundaryTexts.eos, rule: boundary.eosRule },
-    },
-    capabilities: { cache: chosen.hasCache, score: !chosen.lastPositionOnly },
-    warnings,
-  };
+  return await withWorker(async (worker) => {
+    const { graphs, chosen } = await worker.request('inspect', request);
+    const description: ModelDescription = {
+      name: nameOrFolder,
+      folder,
+      graphs,
+      info: undefined,
+      keys: undefined,
+      tokenizer: undefined,
+      boundary: undefined,
+      capabilities: undefined,
+      warnings: [],
+    };
+    if (chosen === undefined) return description;
+    // A key that is nowhere must not hide the others from whoever asks what there is.
+    const fallback = Object.values(chosen.keys).find((location) => location.tensor !== undefined);
+    const graph = { ...chosen, keyTensor: chosen.keyTensor ?? fallback?.tensor };
+    const facts = await worker.request('facts', { name: nameOrFolder, request, graph });
+    const { info, tokenizer, boundary, boundaryTexts, warnings } = facts;
+    return {
+      ...description,
+      info,
+      keys: chosen.keys,
+      tokenizer,
+      boundary: {
+        bos: { id: boundary.bos, text: boundaryTexts.bos, rule: boundary.bosRule },
+        eos: { id: boundary.eos, text: boundaryTexts.eos, rule: boundary.eosRule },
+      },
+      capabilities: { cache: chosen.hasCache, score: !chosen.lastPositionOnly },
+      warnings,
+    };
+  });
 }

@@ -7,7 +7,7 @@ import type { ChosenGraph, InspectRequest } from './inspect-model.ts';
 import type { KeyName, ModelInfo } from './language-model.ts';
 import { type ModelConfig, readModelConfig } from './model-config.ts';
 import type { ModelJson } from './model-files.ts';
-import type { TokenTable } from './token-table.ts';
+import type { Vocabulary } from './token-table.ts';
 import type { TokenizerKind } from './tokenizer.ts';
 import type { RuntimePlan } from './worker-protocol.ts';
 
@@ -33,11 +33,11 @@ export interface FactsRequest {
   graph: ChosenGraph;
 }
 
-/** Hashes and looks through tokenizer.json, tens of milliseconds: called in the tokenizer's thread. */
+/** Hashes and looks through tokenizer.json, tens of milliseconds: called in a worker. */
 export function readModelFacts(
   { name, request, graph }: FactsRequest,
   json: ModelJson,
-  table: TokenTable,
+  table: Vocabulary,
 ): ModelFacts {
   const { folder } = request;
   const config = readModelConfig(json.config, json.tokenizerConfig);
@@ -114,7 +114,7 @@ export function readModelFacts(
 /** A tokenizer with more tokens than the model has rows belongs to another model. */
 function checkVocabulary(
   folder: string,
-  table: TokenTable,
+  table: Vocabulary,
   vocabSize: number,
   { bos, eos }: BoundaryTokens,
 ): void {
@@ -129,7 +129,7 @@ function checkVocabulary(
 /** Models pad their vocabulary, but not to several times the tokenizer's. */
 const SUSPICIOUS_PADDING = 2;
 
-function warningsOf(config: ModelConfig, table: TokenTable, vocabSize: number): string[] {
+function warningsOf(config: ModelConfig, table: Vocabulary, vocabSize: number): string[] {
   const warnings: string[] = [];
   if (table.size * SUSPICIOUS_PADDING < vocabSize) {
     warnings.push(

@@ -19,8 +19,7 @@ export const JSON_FILES = [
 
 export interface ModelJson {
   config: Record<string, unknown>;
-  tokenizer: TokenizerJson;
-  /** Bytes of tokenizer.json, for the fingerprint. */
+  /** tokenizer.json, unparsed. */
   tokenizerBytes: Buffer;
   generationConfig: Record<string, unknown>;
   tokenizerConfig: Record<string, unknown>;
@@ -56,8 +55,12 @@ export function readTokenizerJson(folder: string): TokenizerJson {
   } catch (cause) {
     throw ioError('read', path, cause);
   }
-  return parse(folder, 'tokenizer.json', bytes) as unknown as TokenizerJson;
+  return parseTokenizer(folder, bytes);
 }
+
+/** Errors: `MODEL_INVALID` */
+export const parseTokenizer = (folder: string, bytes: Buffer): TokenizerJson =>
+  parse(folder, 'tokenizer.json', bytes) as unknown as TokenizerJson;
 
 export async function readModelJson(folder: string): Promise<ModelJson> {
   const [config, tokenizer, generationConfig, tokenizerConfig] = await Promise.all(
@@ -67,7 +70,6 @@ export async function readModelJson(folder: string): Promise<ModelJson> {
   if (missing !== undefined) throw noSuchFile(folder, missing);
   return {
     config: parse(folder, 'config.json', config!),
-    tokenizer: parse(folder, 'tokenizer.json', tokenizer!) as unknown as TokenizerJson,
     tokenizerBytes: tokenizer!,
     generationConfig: parse(folder, 'generation_config.json', generationConfig ?? '{}'),
     tokenizerConfig: parse(folder, 'tokenizer_config.json', tokenizerConfig ?? '{}'),
@@ -92,13 +94,16 @@ function parse(folder: string, name: string, bytes: Buffer | string): Record<str
     reason = (cause as Error).message;
   }
   if (value === null || typeof value !== 'object' || Array.isArray(value)) {
-    throw new KnnLMError(
-      'MODEL_INVALID',
-      `${join(folder, name)} cannot be read: ${reason}. Download the file again.`,
-    );
+    throw unreadableJson(folder, name, reason);
   }
   return value as Record<string, unknown>;
 }
+
+export const unreadableJson = (folder: string, name: string, reason: string): KnnLMError =>
+  new KnnLMError(
+    'MODEL_INVALID',
+    `${join(folder, name)} cannot be read: ${reason}. Download the file again.`,
+  );
 
 /** Default order: exact first. int8 comes last and is refused unless its activations are not quantized on the fly. */
 const DTYPES: readonly ModelDtype[] = ['fp32', 'fp16', 'q4', 'q4f16', 'bnb4', 'int8'];

@@ -2,7 +2,10 @@
 import { parentPort } from 'node:worker_threads';
 import { compareProvider } from './compare-provider.ts';
 import { type InspectRequest, inspectModel } from './inspect-model.ts';
+import { type FactsRequest, type ModelFacts, readModelFacts } from './model-facts.ts';
+import { readModelJson } from './model-files.ts';
 import { ModelRuntime } from './model-runtime.ts';
+import { outlineTokenizer } from './tokenizer-outline.ts';
 import {
   type RequestMessage,
   type RequestName,
@@ -45,6 +48,7 @@ async function respond({ id, name, request }: RequestMessage): Promise<void> {
 
 async function answer(name: RequestName, request: unknown): Promise<Answer> {
   if (name === 'inspect') return plain(inspectModel(request as InspectRequest));
+  if (name === 'facts') return plain(await outlineFacts(request as FactsRequest));
   if (name === 'compareProvider') return plain(await compareProvider(request as RuntimePlan));
   if (name === 'open') {
     runtime = await ModelRuntime.open(request as RuntimePlan);
@@ -85,6 +89,12 @@ async function answer(name: RequestName, request: unknown): Promise<Answer> {
     default:
       throw new Error(`Unknown request ${name satisfies never}`);
   }
+}
+
+async function outlineFacts(request: FactsRequest): Promise<ModelFacts> {
+  const { folder } = request.request;
+  const json = await readModelJson(folder);
+  return readModelFacts(request, json, outlineTokenizer(folder, json.tokenizerBytes));
 }
 
 const plain = (response: unknown): Answer => ({ response, transfer: [] });

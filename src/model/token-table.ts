@@ -7,7 +7,7 @@
 import { KnnLMError } from '../errors.ts';
 import type { TokenizerKind } from './tokenizer.ts';
 
-interface AddedToken {
+export interface AddedToken {
   id: number;
   content: string;
   special?: boolean;
@@ -18,6 +18,7 @@ export interface TokenizerJson {
   added_tokens?: AddedToken[];
   normalizer?: unknown;
   pre_tokenizer?: unknown;
+  post_processor?: unknown;
   decoder?: unknown;
   model: {
     type?: string;
@@ -36,6 +37,18 @@ const BYTE_PIECE = /^<0x([0-9A-Fa-f]{2})>$/;
 const utf8 = new TextEncoder();
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
+/** What there is to know of a vocabulary without encoding a text. */
+export interface Vocabulary {
+  readonly kind: TokenizerKind;
+  /** Highest id + 1. */
+  readonly size: number;
+  /** Highest id that text can give, + 1: special tokens are left out. */
+  readonly textSize: number;
+  idOf(content: string): number | undefined;
+  /** A token for display. */
+  text(id: number): string;
+}
+
 /** What ids stand for. */
 export interface TokenTexts {
   readonly kind: TokenizerKind;
@@ -49,10 +62,9 @@ export interface TokenTexts {
   text(id: number): string;
 }
 
-export class TokenTable implements TokenTexts {
+export class TokenTable implements TokenTexts, Vocabulary {
   readonly kind: TokenizerKind;
   readonly size: number;
-  /** Highest id that text can give, + 1: special tokens are left out. */
   readonly textSize: number;
   readonly #pieces: (string | undefined)[] = [];
   readonly #special = new Set<number>();
@@ -110,18 +122,19 @@ export class TokenTable implements TokenTexts {
 
 function* vocabularyOf(json: TokenizerJson): Iterable<[piece: string, id: number]> {
   const vocab = json.model?.vocab;
-  if (vocab === null || typeof vocab !== 'object') {
-    throw new KnnLMError(
-      'MODEL_INVALID',
-      'tokenizer.json has no "model.vocab". Use the tokenizer.json that belongs to the model.',
-    );
-  }
+  if (vocab === null || typeof vocab !== 'object') throw vocabularyMissing();
   if (!Array.isArray(vocab)) yield* Object.entries(vocab);
   else for (let id = 0; id < vocab.length; id++) yield [vocab[id]![0], id];
 }
 
+export const vocabularyMissing = (): KnnLMError =>
+  new KnnLMError(
+    'MODEL_INVALID',
+    'tokenizer.json has no "model.vocab". Use the tokenizer.json that belongs to the model.',
+  );
+
 /** Looks for the parts that betray the spelling, at any depth of the `Sequence` nests they come in. */
-function spellingOf(json: TokenizerJson): TokenizerKind {
+export function spellingOf(json: TokenizerJson): TokenizerKind {
   const decoder = JSON.stringify(json.decoder ?? null);
   const preTokenizer = JSON.stringify(json.pre_tokenizer ?? null);
   if (decoder.includes('"ByteLevel"') || preTokenizer.includes('"ByteLevel"')) return 'byte-level';

@@ -2,8 +2,8 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { createHfTokenizer, tokenizerFacts } from './hf-tokenizer.ts';
 import { type FactsRequest, readModelFacts } from './model-facts.ts';
-import { type ModelJson, readModelJson } from './model-files.ts';
-import { TokenTable } from './token-table.ts';
+import { type ModelJson, parseTokenizer, readModelJson } from './model-files.ts';
+import { type TokenizerJson, TokenTable } from './token-table.ts';
 import type { Tokenizer } from './tokenizer.ts';
 import { serializeError } from './worker-protocol.ts';
 
@@ -13,13 +13,17 @@ export type TokenizerRequest =
   | { id: number; facts: FactsRequest };
 
 const port = parentPort!;
-const read: Promise<ModelJson> = readModelJson((workerData as { folder: string }).folder);
+const { folder } = workerData as { folder: string };
+const read: Promise<ModelJson> = readModelJson(folder);
+const parsed: Promise<TokenizerJson> = read.then(({ tokenizerBytes }) =>
+  parseTokenizer(folder, tokenizerBytes),
+);
 // Reported with the first request.
-read.catch(() => {});
-const table = async (): Promise<TokenTable> => new TokenTable((await read).tokenizer);
+for (const file of [read, parsed]) file.catch(() => {});
+const table = async (): Promise<TokenTable> => new TokenTable(await parsed);
 let tokenizer: Promise<Tokenizer> | undefined;
 const openTokenizer = (): Promise<Tokenizer> =>
-  (tokenizer ??= read.then(({ tokenizer: json }) => createHfTokenizer({ json, bos: 0, eos: 0 })));
+  (tokenizer ??= parsed.then((json) => createHfTokenizer({ json, bos: 0, eos: 0 })));
 
 port.on('message', async (message: TokenizerRequest) => {
   const { id } = message;
@@ -31,7 +35,7 @@ port.on('message', async (message: TokenizerRequest) => {
     }
     const ready = await openTokenizer();
     if ('tokens' in message) {
-      const response = tokenizerFacts((await read).tokenizer, await table());
+      const response = tokenizerFacts(await parsed, await table());
       const { bytes, starts, roles } = response.packed;
       port.postMessage({ id, response }, [bytes.buffer, starts.buffer, roles.buffer]);
       return;

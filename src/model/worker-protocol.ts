@@ -3,6 +3,7 @@ import { type ErrorCode, KnnLMError } from '../errors.ts';
 import type { Provider } from './device.ts';
 import type { Inspection, InspectRequest } from './inspect-model.ts';
 import type { ModelDtype, ScoredWindow } from './language-model.ts';
+import type { FactsRequest, ModelFacts } from './model-facts.ts';
 import type { SessionName } from './model-runtime.ts';
 
 /** Everything a worker needs to run a model; sessions are made on first use. */
@@ -32,6 +33,8 @@ export interface RuntimePlan {
 export interface Requests {
   /** Looks at the folder's graphs without running any. */
   inspect: { request: InspectRequest; response: Inspection };
+  /** What the JSON files and a graph say of the model, told without parsing tokenizer.json. */
+  facts: { request: FactsRequest; response: ModelFacts };
   open: { request: RuntimePlan; response: undefined };
   /** How far the plan's provider is from the CPU: `compare-provider.ts`. */
   compareProvider: { request: RuntimePlan; response: number };

@@ -32,9 +32,6 @@ const tolerances: Record<string, number> = {
   '.q4f16': 5e-2,
   // Products with activations of 8 bits in blocks of 32 (accuracy_level 4).
   '.genai-int4': 0.3,
-  // The builder's Gelu is not quite the one of the model.
-  'gemma.genai-fp32': 5e-3,
-  'phi.genai-fp32': 5e-3,
 };
 const toleranceOf = (name: string): number =>
   Object.entries(tolerances).find(([end]) => name.endsWith(end))?.[1] ?? 1e-4;

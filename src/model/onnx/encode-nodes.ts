@@ -56,9 +56,11 @@ export function encodeValueInfo(
   field: 11 | 12,
   name: string,
   type: ElementType,
-  shape?: string[],
+  shape?: (string | number)[],
 ): Uint8Array {
-  const dims = shape?.map((dim) => messageField(1, stringField(2, dim)));
+  const dims = shape?.map((dim) =>
+    messageField(1, typeof dim === 'number' ? integerField(1, dim) : stringField(2, dim)),
+  );
   return messageField(
     field,
     stringField(1, name),
