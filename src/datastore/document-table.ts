@@ -181,6 +181,11 @@ export class DocumentTable implements Iterable<DocumentRecord> {
     return { row, document, position: entry - document.start };
   }
 
+  /** Rows of live documents, in entry order. */
+  liveRows(): Iterable<number> {
+    return this.#rows.values();
+  }
+
   /** Live documents. */
   *[Symbol.iterator](): Iterator<DocumentRecord> {
     for (const row of this.#rows.values()) yield this.at(row);

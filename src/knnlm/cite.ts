@@ -9,22 +9,27 @@ export interface EntryHit {
   distance: number;
   /** Share of the vote. */
   weight: number;
+  /** Token id of the stored next token, where it is known already. */
+  targetId?: number;
 }
 
 /**
  * An entry's id is its provenance: the values of a document lie in order, so its neighbors in the file are its text.
- * @param around tokens of text on each side
+ * @param around tokens of text on each side; with 0 nothing is read of a hit whose target is known
  */
 export async function citeEntries(
   hits: readonly EntryHit[],
   { datastore, tokenizer, around }: { datastore: Entries; tokenizer: Tokenizer; around: number },
 ): Promise<Neighbor[]> {
   return Promise.all(
-    hits.map(async ({ entry, distance, weight }) => {
+    hits.map(async ({ entry, distance, weight, ...known }) => {
       const { document, position, store } = datastore.documents.locate(entry);
       const start = Math.max(document.start, entry - around);
       const end = Math.min(document.start + document.length, entry + 1 + around);
-      const tokens = await datastore.valueRange(start, end);
+      const isKnown = around === 0 && known.targetId !== undefined;
+      const tokens = isKnown
+        ? Uint32Array.of(known.targetId!)
+        : await datastore.valueRange(start, end);
       const targetId = tokens[entry - start]!;
       return {
         entry,

@@ -82,7 +82,7 @@ export async function predict(
 
 /**
  * Yields each token as soon as it is chosen and returns the whole at the end.
- * An end-of-text token stops it and is not part of the text. Errors: `INVALID_ARGUMENT`, `ABORTED`.
+ * An end-of-text token stops it and is not part of the text; with `end` it is told last. Errors: `INVALID_ARGUMENT`, `ABORTED`.
  */
 export async function* generate(
   prompt: string | readonly number[],
@@ -105,6 +105,7 @@ export async function* generate(
   const reader = await SequenceReader.open(model, options);
   const tokens: GeneratedToken[] = [];
   const failures = new MemoryFailures();
+  let ended: GeneratedToken | undefined;
   let finishReason: Generation['finishReason'] = 'length';
   try {
     if (maxTokens > 0) await reader.read([model.tokenizer.bos, ...promptIds]);
@@ -114,6 +115,7 @@ export async function* generate(
       const id = sampler.next(prediction.logProbs, seen);
       if (model.info.stopTokens.includes(id)) {
         finishReason = 'stop';
+        if (options.end) ended = { ...(await describeToken(id, '', prediction)), end: true };
         break;
       }
       // A token is told one step late: only then is it certain that no held-back text belongs to it.
@@ -135,6 +137,10 @@ export async function* generate(
   if (last) {
     last.text += stops.push(stream.end()) + stops.end();
     yield last;
+  }
+  if (ended) {
+    tokens.push(ended);
+    yield ended;
   }
   return {
     text: tokens.map((token) => token.text).join(''),
@@ -205,7 +211,7 @@ export function supporters(
   { ids, distances, values }: RetrievedRow,
   weights: Float64Array,
   wanted: number,
-): (EntryHit & { agrees: boolean })[] {
+): (Required<EntryHit> & { agrees: boolean })[] {
   const order = Array.from(weights.keys()).filter((i) => ids[i]! >= 0);
   const voted = order.filter((i) => values[i] === token);
   const others = order.filter((i) => values[i] !== token);
@@ -216,6 +222,7 @@ export function supporters(
       entry: ids[i]!,
       distance: distances[i]!,
       weight: weights[i]!,
+      targetId: values[i]!,
       agrees: values[i] === token,
     }));
 }

@@ -1,17 +1,19 @@
 /** One prediction with everything that was retrieved for it, so that it can be explained, or mixed again elsewhere. */
 import type { IdRange } from '../math/vectors.ts';
 import type { LanguageModel } from '../model/language-model.ts';
+import { citeEntries } from './cite.ts';
 import { Gate } from './gate.ts';
 import { type Prediction, predict, promptTokens } from './generate.ts';
 import { SequenceReader } from './reader.ts';
 import { neighborRow, type Retriever } from './retriever.ts';
-import type { ResolvedSettings } from './types.ts';
+import type { InspectRequest, Neighbor, ResolvedSettings } from './types.ts';
 import type { WindowPlan } from './windows.ts';
 
-export interface InspectOptions extends WindowPlan {
+export interface InspectOptions
+  extends WindowPlan,
+    Pick<InspectRequest, 'show' | 'around' | 'signal'> {
   settings: ResolvedSettings;
   exclude?: readonly IdRange[];
-  signal?: AbortSignal;
 }
 
 /** Shapes: k neighbors, nearest first, padding left out. */
@@ -25,6 +27,8 @@ export interface Inspection {
   distances: Float32Array;
   /** (k) token ids that followed */
   targets: Uint32Array;
+  /** The nearest with their text, as many as were to be shown. */
+  neighbors: Neighbor[];
   /** A gate's mixture for this query: the model's share, and one for p_kNN at each temperature. */
   gate?: { lm: number; temperatures: number[]; weights: number[] };
   milliseconds: { model: number; search: number };
@@ -37,7 +41,7 @@ export async function inspect(
   retriever: Retriever,
   options: InspectOptions,
 ): Promise<Inspection> {
-  const { settings, exclude, signal } = options;
+  const { settings, exclude, signal, show = 0, around = 16 } = options;
   const started = performance.now();
   const ids = await promptTokens(context, model);
   const reader = await SequenceReader.open(model, options);
@@ -50,20 +54,28 @@ export async function inspect(
       signal,
       alwaysSearch: true,
     });
+    const found = performance.now();
     const row = neighborRow(prediction.retrieved!, 0);
     const count = Array.from(row.ids).filter((id) => id >= 0).length;
-    const { documents } = retriever.datastore;
+    const { datastore } = retriever;
+    const { tokenizer } = model;
+    const hits = Array.from(prediction.weights.subarray(0, Math.min(show, count)), (weight, i) => ({
+      entry: row.ids[i]!,
+      distance: row.distances[i]!,
+      weight,
+    }));
     return {
       tokens: Int32Array.from(ids),
       prediction,
       places: Array.from(prediction.retrieved!.ids.subarray(0, count), (entry) => {
-        const { document, position, store } = documents.locate(entry);
+        const { document, position, store } = datastore.documents.locate(entry);
         return { entry, ...(store !== undefined && { store }), document: document.id, position };
       }),
       distances: prediction.retrieved!.distances.subarray(0, count),
       targets: prediction.retrieved!.values.subarray(0, count),
+      neighbors: await citeEntries(hits, { datastore, tokenizer, around }),
       ...(settings.gate && { gate: new Gate(settings.gate, settings.k).shares(row) }),
-      milliseconds: { model: read - started, search: performance.now() - read },
+      milliseconds: { model: read - started, search: found - read },
     };
   } finally {
     await reader.close();

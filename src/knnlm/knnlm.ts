@@ -55,6 +55,8 @@ export class KnnLM {
   /** What a request that begins now reads. */
   #open: OpenStores;
   #refreshing: Promise<unknown> = Promise.resolve();
+  /** Of the states before this one. */
+  #searched = { queries: 0, milliseconds: 0 };
 
   constructor(parts: { open: OpenStores; model: LanguageModel; openIndex: OpenStoreIndex }) {
     this.#open = parts.open;
@@ -77,6 +79,16 @@ export class KnnLM {
     return this.stores[0]!.datastore;
   }
 
+  /** What was searched for since it was opened. */
+  get searches(): { queries: number; milliseconds: number } {
+    const { queries, milliseconds } = this.#searched;
+    const { retriever } = this.#open;
+    return {
+      queries: queries + retriever.queries,
+      milliseconds: milliseconds + retriever.searchMs,
+    };
+  }
+
   /** Over all open datastores. */
   get retriever(): Retriever {
     return this.#open.retriever;
@@ -90,8 +102,10 @@ export class KnnLM {
   async refresh(): Promise<boolean> {
     const turn = this.#refreshing.then(async () => {
       const before = this.#open;
-      this.#open = await before.refresh(this.#openIndex);
-      if (this.#open === before) return false;
+      const now = await before.refresh(this.#openIndex);
+      if (now === before) return false;
+      this.#searched = this.searches;
+      this.#open = now;
       await before.release();
       return true;
     });
@@ -183,13 +197,13 @@ export class KnnLM {
   /** The next token after a context, with all that was retrieved. Errors: `INVALID_ARGUMENT`, `ABORTED`. */
   async inspect(
     context: string | readonly number[],
-    { excludeDocuments, signal, ...request }: InspectRequest = {},
+    { excludeDocuments, ...request }: InspectRequest = {},
   ): Promise<Inspection> {
     const settings = this.settings(request);
     const exclude = this.#excluded(request, excludeDocuments);
     const open = this.#open.hold();
     try {
-      const options = { ...this.#plan, settings, exclude, signal };
+      const options = { ...this.#plan, ...request, settings, exclude };
       return await inspect(context, this.model, open.retriever, options);
     } finally {
       await open.release();
@@ -221,6 +235,29 @@ export class KnnLM {
       const ids = await promptTokens(text, this.model);
       const targets = Int32Array.from(end ? [...ids, tokenizer.eos] : ids);
       if (targets.length > 0) yield* scoreTokens(targets, this.model, open.retriever, options);
+    } finally {
+      await open.release();
+    }
+  }
+
+  /** The model's state after a context, which is what is searched with. @returns (d). Errors: `INVALID_ARGUMENT`. */
+  async query(context: string | readonly number[]): Promise<Float32Array> {
+    const ids = await promptTokens(context, this.model);
+    const reader = await SequenceReader.open(this.model, this.#plan);
+    try {
+      return (await reader.read([this.model.tokenizer.bos, ...ids])).key;
+    } finally {
+      await reader.close();
+    }
+  }
+
+  /** Gives the datastores in the state they are in now; they stay open, and so, until `use` has ended. */
+  async withStores<Result>(
+    use: (stores: readonly OpenStore[]) => Promise<Result>,
+  ): Promise<Result> {
+    const open = this.#open.hold();
+    try {
+      return await use(open.stores);
     } finally {
       await open.release();
     }

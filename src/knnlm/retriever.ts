@@ -30,8 +30,9 @@ export interface Retrieved {
 export class Retriever {
   readonly datastore: Entries;
   readonly index: VectorIndex;
-  /** Milliseconds spent searching since the start. */
+  /** Milliseconds spent searching since the start, and queries. */
   searchMs = 0;
+  queries = 0;
 
   constructor(datastore: Entries, index: VectorIndex) {
     this.datastore = datastore;
@@ -45,6 +46,7 @@ export class Retriever {
     const found = await this.#search(queries, { ...options, exclude });
     const values = found.values ?? (await this.#valuesOf(found.ids));
     this.searchMs += performance.now() - started;
+    this.queries += found.ids.length / found.k;
     return { ...found, values };
   }
 

@@ -6,6 +6,7 @@ import { KnnLMError } from '../errors.ts';
 import { Breather } from '../math/breather.ts';
 import type { IdRange } from '../math/vectors.ts';
 import type { Decoder, LanguageModel } from '../model/language-model.ts';
+import { citeEntries } from './cite.ts';
 import type { Weighed } from './gate.ts';
 import { candidatesOf, supporters } from './generate.ts';
 import { interpolate, mixture, votesOf } from './interpolate.ts';
@@ -20,6 +21,8 @@ export interface ScoreTokensOptions extends WindowPlan {
   exclude?: readonly IdRange[];
   /** Neighbors told per token. Default 0. */
   neighbors?: number;
+  /** Tokens of text told around each. Default: no text is. */
+  around?: number;
   /** Candidates told per token. Default 0; any cost the whole distribution at every position. */
   candidates?: number;
   signal?: AbortSignal;
@@ -146,7 +149,8 @@ class StepMixer {
     const scored: TokenScore[] = [];
     for (const [i, id] of targets.entries()) {
       const row = found && neighborRow(found, i);
-      scored.push(this.#mix(id, states.lm[i]!, row, this.#distribution(states, i, targets.length)));
+      const all = this.#distribution(states, i, targets.length);
+      scored.push(await this.#mix(id, states.lm[i]!, row, all));
       await this.#breather.pause();
     }
     return scored;
@@ -158,7 +162,12 @@ class StepMixer {
     return logProbs.subarray(i * width, (i + 1) * width);
   }
 
-  #mix(id: number, lm: number, row: RetrievedRow | undefined, all?: Float32Array): TokenScore {
+  async #mix(
+    id: number,
+    lm: number,
+    row: RetrievedRow | undefined,
+    all?: Float32Array,
+  ): Promise<TokenScore> {
     const weighed = this.#weigh(row);
     let voted = 0;
     if (row) {
@@ -184,7 +193,7 @@ class StepMixer {
           this.#model.tokenizer,
         ),
       }),
-      neighbors: row && neighbors > 0 ? this.#cite(id, row, weighed, neighbors) : [],
+      neighbors: row && neighbors > 0 ? await this.#cite(id, row, weighed, neighbors) : [],
     };
   }
 
@@ -195,19 +204,23 @@ class StepMixer {
       : this.#weigher.weigh(row);
   }
 
-  #cite(id: number, row: RetrievedRow, { weights }: Weighed, wanted: number): TokenNeighbor[] {
-    const { documents } = this.#retriever.datastore;
-    return supporters(id, row, weights, wanted).map(({ entry, distance, weight, agrees }) => {
-      const { document, position, store } = documents.locate(entry);
-      return {
-        entry,
-        ...(store !== undefined && { store }),
-        document: document.id,
-        position,
-        distance,
-        weight,
-        agrees,
-      };
-    });
+  async #cite(
+    id: number,
+    row: RetrievedRow,
+    { weights }: Weighed,
+    wanted: number,
+  ): Promise<TokenNeighbor[]> {
+    const { around } = this.#options;
+    const { datastore } = this.#retriever;
+    const { tokenizer } = this.#model;
+    const hits = supporters(id, row, weights, wanted);
+    if (around === undefined) {
+      return hits.map((hit) => {
+        const { document, position, store } = datastore.documents.locate(hit.entry);
+        return { ...hit, ...(store !== undefined && { store }), document: document.id, position };
+      });
+    }
+    const cited = await citeEntries(hits, { datastore, tokenizer, around });
+    return cited.map((neighbor, i) => ({ ...neighbor, agrees: hits[i]!.agrees }));
   }
 }

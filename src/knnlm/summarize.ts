@@ -43,7 +43,8 @@ export function summarize(scored: readonly ScoredDocument[]): Summary {
   };
 }
 
-function textScore(
+/** @param nll in nats, summed */
+export function textScore(
   nll: number,
   { tokens, bytes, words }: { tokens: number; bytes: number; words: number },
 ): TextScore {

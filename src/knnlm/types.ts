@@ -203,6 +203,8 @@ export interface GenerateRequest extends SamplingOptions {
   maxTokens?: number;
   /** Stops before any of these strings; they are not part of the text. */
   stop?: readonly string[];
+  /** Whether a token that ended the text is told too, last and with an empty text. Default false. */
+  end?: boolean;
   /** Settings of retrieval; what is missing is the store's own. */
   knn?: RetrievalRequest;
   /** Neighbors kept per token, 0 to k. Default 4. */
@@ -224,23 +226,18 @@ export interface GeneratedToken {
   pLm: number;
   pKnn: number;
   neighbors: Neighbor[];
+  /** It ended the text. */
+  end?: true;
   /** The index could not be searched: this is the model's own. */
   withoutMemory?: true;
   /** Most probable under the mixture first, when asked for. */
   candidates?: Candidate[];
 }
 
-/** A stored context near a token of a scored text. */
-export interface TokenNeighbor {
-  entry: number;
-  /** Name of the datastore, when several are open. */
-  store?: string;
-  document: string;
-  position: number;
-  /** Squared L2. */
-  distance: number;
-  /** Share of the vote. */
-  weight: number;
+/** A stored context near a token of a scored text, with its text when that was asked for. */
+export interface TokenNeighbor
+  extends Omit<Neighbor, 'target' | 'before' | 'after'>,
+    Partial<Pick<Neighbor, 'target' | 'before' | 'after'>> {
   /** Whether it voted for the token. */
   agrees: boolean;
 }
@@ -262,12 +259,18 @@ export interface ScoreTokensRequest extends RetrievalRequest {
   /** Whether the end of the text is scored too. Default true for a text, false for token ids. */
   end?: boolean;
   neighbors?: number;
+  /** Tokens of text told before and after each. Default: no text is. */
+  around?: number;
   candidates?: number;
   excludeDocuments?: readonly string[];
   signal?: AbortSignal;
 }
 
 export interface InspectRequest extends RetrievalRequest {
+  /** Neighbors told with their text. Default 0. */
+  show?: number;
+  /** Tokens of text told before and after each. Default 16. */
+  around?: number;
   excludeDocuments?: readonly string[];
   signal?: AbortSignal;
 }

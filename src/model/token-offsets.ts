@@ -94,3 +94,14 @@ export function charOffsetsOf(byteOffsets: Int32Array, text: string): Int32Array
   }
   return out;
 }
+
+/** (T) the part of a text that each of its tokens stands for; joined they are the text. Tokens inside a character: its last has it. */
+export function piecesOf(
+  text: string,
+  ids: ArrayLike<number>,
+  tokenizer: { tokenBytes(id: number): Uint8Array },
+): string[] {
+  const bytes = Array.from(ids, (id) => tokenizer.tokenBytes(id));
+  const starts = charOffsetsOf(byteOffsetsOf(bytes, Buffer.from(text, 'utf8')), text);
+  return bytes.map((_, i) => text.slice(starts[i]!, starts[i + 1]!));
+}
