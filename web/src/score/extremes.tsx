@@ -2,6 +2,7 @@
 import { useMemo } from 'preact/hooks';
 import type { ScoredToken } from '../../../src/server/wire.ts';
 import { percent, visibleToken } from '../state/format.ts';
+import { logOf } from './use-score.ts';
 
 const SHOWN = 8;
 /** Nats; less is no change worth a line. */
@@ -16,7 +17,7 @@ export function Extremes({ tokens, onSelect }: ExtremesProps) {
   const order = useMemo(
     () =>
       tokens
-        .map(({ log_p, log_p_lm }, index) => ({ index, moved: log_p - log_p_lm }))
+        .map(({ log_p, log_p_lm }, index) => ({ index, moved: logOf(log_p) - log_p_lm }))
         .sort((a, b) => b.moved - a.moved),
     [tokens],
   );
@@ -38,7 +39,7 @@ export function Extremes({ tokens, onSelect }: ExtremesProps) {
               <button type="button" class="extreme" onClick={() => onSelect(index)}>
                 <span class={`tok ${kind}`}>{visibleToken(token.text)}</span>
                 <span class="meta">
-                  {percent(Math.exp(token.log_p_lm))} → {percent(Math.exp(token.log_p))}
+                  {percent(Math.exp(token.log_p_lm))} → {percent(Math.exp(logOf(token.log_p)))}
                 </span>
                 {near && <span class="meta from">{near.document}</span>}
               </button>

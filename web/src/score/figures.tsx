@@ -14,7 +14,7 @@ export function Figures({ scoring: { summary, tokens, total } }: { scoring: Scor
     );
   }
   const { lm, knnlm, helped, hurt } = summary;
-  const change = knnlm.perplexity / lm.perplexity - 1;
+  const change = (knnlm.perplexity ?? Number.POSITIVE_INFINITY) / lm.perplexity! - 1;
   return (
     <dl class="figures">
       <div>

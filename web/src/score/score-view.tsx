@@ -8,13 +8,14 @@ import { ErrorNote, Waiting } from '../parts/states.tsx';
 import { type ShownToken, TokenText } from '../parts/token-text.tsx';
 import { plural } from '../state/format.ts';
 import { memoryShare } from '../state/mixture.ts';
+import { logRatio } from '../state/moved.ts';
 import type { Span } from '../state/sources.ts';
 import { TokenPanel } from '../token/token-panel.tsx';
 import { Extremes } from './extremes.tsx';
 import { Figures } from './figures.tsx';
 import { Strip } from './strip.tsx';
 import { TextField } from './text-field.tsx';
-import { useScore } from './use-score.ts';
+import { logOf, useScore } from './use-score.ts';
 
 /** A longer text does not fit into an address. */
 const LONGEST_LINK = 8000;
@@ -107,7 +108,7 @@ export function ScoreView(props: ViewProps) {
 }
 
 function shownToken({ text, log_p, log_p_lm, log_p_knn }: ScoredToken): ShownToken {
-  const [p, pLm] = [Math.exp(log_p), Math.exp(log_p_lm)];
+  const [p, pLm] = [Math.exp(logOf(log_p)), Math.exp(log_p_lm)];
   const share = memoryShare({ p, p_lm: pLm, p_knn: log_p_knn === null ? 0 : Math.exp(log_p_knn) });
-  return { text, p, pLm, share, moved: log_p - log_p_lm };
+  return { text, p, pLm, share, moved: logRatio(p, pLm) };
 }

@@ -14,6 +14,9 @@ export interface Scoring {
   error?: Error;
 }
 
+/** JSON has no -Infinity. */
+export const logOf = (told: number | null): number => told ?? Number.NEGATIVE_INFINITY;
+
 const NOTHING: Scoring = { tokens: [], isRunning: false };
 
 /** Scores whenever text or settings change. An empty text scores nothing. */

@@ -9,14 +9,15 @@ export const shortCount = (value: number): string => compact.format(value);
 /** A probability: 34%, 2.1%, 0.03%, <0.01%. */
 export function percent(p: number): string {
   if (p === 0) return '0%';
+  if (p === Number.POSITIVE_INFINITY) return '∞%';
   if (p >= 0.0995) return `${Math.round(p * 100)}%`;
   if (p >= 0.00995) return `${(p * 100).toFixed(1)}%`;
   return p < 0.0001 ? '<0.01%' : `${(p * 100).toFixed(2)}%`;
 }
 
-/** Three significant digits, no exponent for what people read. */
-export function short(value: number): string {
-  if (!Number.isFinite(value)) return '∞';
+/** Three significant digits, no exponent for what people read. null is what JSON makes of infinity. */
+export function short(value: number | null): string {
+  if (value === null || !Number.isFinite(value)) return '∞';
   if (Math.abs(value) >= 1000) return whole.format(Math.round(value));
   return String(Number(value.toPrecision(3)));
 }

@@ -130,7 +130,7 @@ async function stream(
   show(now('writing'));
   try {
     for await (const reply of events<CompletionReply>('/v1/completions', { body, signal })) {
-      tokens.push(...(reply.choices[0]?.knn?.tokens ?? []));
+      tokens.push(...(reply.choices[0]?.knn?.tokens ?? []).filter(({ end }) => !end));
       show(now('writing'));
     }
   } catch (error) {

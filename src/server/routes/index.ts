@@ -1,0 +1,26 @@
+/** Everything that can be asked, in the order in which the OpenAPI document tells it. */
+import type { Route } from '../route.ts';
+import { completions } from './completions.ts';
+import { addDocument, getDocument, listDocuments, removeDocument } from './documents.ts';
+import { info, statistics } from './info.ts';
+import { map, projectContext } from './map.ts';
+import { health, metrics, models } from './models.ts';
+import { score } from './score.ts';
+import { search } from './search.ts';
+
+export const ROUTES: readonly Route[] = [
+  completions,
+  models,
+  info,
+  statistics,
+  search,
+  score,
+  listDocuments,
+  getDocument,
+  addDocument,
+  removeDocument,
+  map,
+  projectContext,
+  health,
+  metrics,
+];
