@@ -15,6 +15,7 @@ import { infoCommand } from './commands/info.ts';
 import { modelCommand } from './commands/model.ts';
 import { removeCommand } from './commands/remove.ts';
 import { searchCommand } from './commands/search.ts';
+import { serveCommand } from './commands/serve.ts';
 import { tuneCommand } from './commands/tune.ts';
 import { updateCommand } from './commands/update.ts';
 import { verifyCommand } from './commands/verify.ts';
@@ -37,7 +38,7 @@ const COMMANDS: readonly (readonly [heading: string, commands: readonly (() => C
       importCommand,
     ],
   ],
-  ['Using a store:', [generateCommand, searchCommand, evalCommand, tuneCommand]],
+  ['Using a store:', [generateCommand, searchCommand, evalCommand, tuneCommand, serveCommand]],
   ['Models and findings:', [modelCommand, experimentCommand]],
 ];
 
