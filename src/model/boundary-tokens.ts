@@ -8,6 +8,8 @@
  * End token (EOS): the first of `eos_token_id` of config.json, then of generation_config.json, `eos_token` of
  * tokenizer_config.json, and the start token. Where an id is a list (Llama 3: end of text, end of turn), the first one ends a
  * document; all of them stop generation.
+ *
+ * The decoder of an encoder-decoder starts with `decoder_start_token_id` of config.json or generation_config.json, where one is named.
  */
 import { KnnLMError } from '../errors.ts';
 
@@ -28,6 +30,8 @@ export interface BoundarySources {
   tokenizerConfig: Record<string, unknown>;
   /** Id of a token's text. */
   idOf: (content: string) => number | undefined;
+  /** The model is an encoder-decoder. Default false. */
+  encoderDecoder?: boolean;
 }
 
 interface Found {
@@ -36,7 +40,7 @@ interface Found {
 }
 
 export function findBoundaryTokens(sources: BoundarySources): BoundaryTokens {
-  const start = find('bos', sources);
+  const start = (sources.encoderDecoder && decoderStart(sources)) || find('bos', sources);
   const end = find('eos', sources);
   if (start === undefined && end === undefined) {
     throw new KnnLMError(
@@ -54,6 +58,14 @@ export function findBoundaryTokens(sources: BoundarySources): BoundaryTokens {
     bosRule: bos.rule,
     eosRule: eos.rule,
   };
+}
+
+function decoderStart({ config, generationConfig }: BoundarySources): Found | undefined {
+  const field = 'decoder_start_token_id';
+  const [inConfig, inGeneration] = [idsOf(config[field]), idsOf(generationConfig[field])];
+  if (inConfig.length > 0) return { ids: inConfig, rule: `${field} of config.json` };
+  if (inGeneration.length === 0) return undefined;
+  return { ids: inGeneration, rule: `${field} of generation_config.json` };
 }
 
 function find(which: 'bos' | 'eos', sources: BoundarySources): Found | undefined {

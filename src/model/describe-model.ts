@@ -58,7 +58,13 @@ export async function describeModel(
     // A key that is nowhere must not hide the others from whoever asks what there is.
     const fallback = Object.values(chosen.keys).find((location) => location.tensor !== undefined);
     const graph = { ...chosen, keyTensor: chosen.keyTensor ?? fallback?.tensor };
-    const facts = await worker.request('facts', { name: nameOrFolder, request, graph });
+    const facts = await worker.request('facts', {
+      name: nameOrFolder,
+      request,
+      graph,
+      pairs: options.pairs,
+      describing: true,
+    });
     const { info, tokenizer, boundary, boundaryTexts, warnings } = facts;
     return {
       ...description,

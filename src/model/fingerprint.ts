@@ -10,6 +10,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { ioError } from '../errors.ts';
+import type { PairReading } from './pair-reading.ts';
 
 const WHOLE_LIMIT = 256 * 2 ** 20;
 const BLOCK_BYTES = 2 ** 20;
@@ -51,7 +52,16 @@ function hashFile(hash: Hash, fd: number, block: Buffer): void {
   }
 }
 
-/** Identity of the tokens: tokenizer.json and which tokens bound a document. */
-export function tokenizerFingerprint(tokenizerJson: Uint8Array, bos: number, eos: number): string {
-  return createHash('sha256').update(tokenizerJson).update(`\nbos ${bos} eos ${eos}`).digest('hex');
+/** Identity of the tokens: tokenizer.json, which tokens bound a document, and what stands around the texts of a pair. */
+export function tokenizerFingerprint(
+  tokenizerJson: Uint8Array,
+  { bos, eos }: { bos: number; eos: number },
+  pairs?: PairReading,
+): string {
+  const hash = createHash('sha256').update(tokenizerJson).update(`\nbos ${bos} eos ${eos}`);
+  if (pairs) {
+    const { sourcePrefix = '', sourceStart, sourceEnd, targetStart } = pairs;
+    hash.update(`\n${JSON.stringify([sourcePrefix, sourceStart, sourceEnd, targetStart])}`);
+  }
+  return hash.digest('hex');
 }

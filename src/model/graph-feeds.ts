@@ -4,6 +4,7 @@ import { KnnLMError } from '../errors.ts';
 import type { Ort } from '../onnxruntime.ts';
 import type { GraphDescription } from './onnx/describe-graph.ts';
 import type { ValueInfo } from './onnx/graph.ts';
+import { type EncodedSources, inFormat } from './source-encoder.ts';
 
 /** Cache tensors by input name, kept inside the worker between steps. */
 export type KvCache = Record<string, Ort.Tensor>;
@@ -18,7 +19,9 @@ export interface FeedOptions {
   length: number;
   /** Positions already in the cache; 0 with an empty cache. */
   past: number;
-  cache?: KvCache;
+  cache?: KvCache | undefined;
+  /** What the decoder of an encoder-decoder attends to, a row for each of the batch. */
+  sources?: EncodedSources | undefined;
   /** How many of the last positions need logits: 1, or 0 for all (the exports' own convention). */
   logitsToKeep: 0 | 1;
   /** Shape of the cache where the graph leaves it symbolic. */
@@ -43,8 +46,14 @@ export function buildFeeds(ort: typeof Ort, options: FeedOptions): Record<string
       feeds[name] = integers(ort, input, dims, (i) => past + (i % length));
     } else if (name === description.logitsToKeepInput) {
       feeds[name] = integers(ort, input, input.shape ?? [], () => options.logitsToKeep);
+    } else if (name === description.sourceStates) {
+      feeds[name] = inFormat(ort, options.sources!.states, input.elementType);
+    } else if (name === description.sourceMask) {
+      feeds[name] = options.sources!.mask;
+    } else if (options.cache?.[name]) {
+      feeds[name] = options.cache[name];
     } else if (description.cache.some((pair) => pair.input.name === name)) {
-      feeds[name] = options.cache?.[name] ?? emptyCache(ort, input, options);
+      feeds[name] = emptyCache(ort, input, options);
     }
   }
   return feeds;

@@ -1,5 +1,6 @@
 /**
- * A model of the Hugging Face hub, downloaded once: its JSON files, and the one graph of the wanted dtype with its external data.
+ * A model of the Hugging Face hub, downloaded once: its JSON files, and the one graph of the wanted dtype with its external data
+ * (of an encoder-decoder the encoder too).
  *
  * The files are real files in `<home>/models/<org>/<name>`, laid out as on the hub: onnxruntime refuses external data behind
  * symbolic links that leave the model's folder, which is how the hub's usual cache is built. A note in the folder says which
@@ -72,7 +73,7 @@ export async function downloadModel(id: string, options: DownloadModelOptions): 
   return folder;
 }
 
-/** The JSON files, the best graph of the dtype, and whatever lies beside it under its name. */
+/** The JSON files, the best graph of the dtype with the graphs that belong to it, and whatever lies beside them under their names. */
 function chooseFiles(
   id: string,
   listed: readonly ListFileEntry[],
@@ -91,17 +92,22 @@ function chooseFiles(
         : `${id} has no ${dtype} graph. It offers: ${offered}.`,
     );
   }
-  const isData = (path: string) =>
-    path.startsWith(`${graph.file}_data`) ||
-    path === `${graph.file}.data` ||
-    path === graph.file.replace(/\.onnx$/, '.data');
-  const rank = (path: string) =>
-    (JSON_FILES as readonly string[]).includes(path) ? 0 : isData(path) ? 1 : 2;
+  const beside = [graph.encoder, graph.onward].filter((file) => file !== undefined);
+  const isData = (path: string) => [...beside, graph.file].some((file) => isDataOf(file, path));
+  const rank = (path: string) => {
+    if ((JSON_FILES as readonly string[]).includes(path)) return 0;
+    return isData(path) ? 1 : beside.includes(path) ? 2 : 3;
+  };
   const wanted = files
-    .filter(({ path }) => rank(path) < 2 || path === graph.file)
+    .filter(({ path }) => rank(path) < 3 || path === graph.file)
     .sort((a, b) => rank(a.path) - rank(b.path));
   return { wanted, best: graphs[0]!.file };
 }
+
+const isDataOf = (graph: string, path: string): boolean =>
+  path.startsWith(`${graph}_data`) ||
+  path === `${graph}.data` ||
+  path === graph.replace(/\.onnx$/, '.data');
 
 /** A listing comes from the network: its names must stay inside the folder. */
 function refuseUnsafePath(id: string, path: string): void {

@@ -9,9 +9,12 @@ import { weightsFingerprint } from './fingerprint.ts';
 import type { KeyName, ModelDtype } from './language-model.ts';
 import type { GraphFile } from './model-files.ts';
 import { describeGraph } from './onnx/describe-graph.ts';
+import { dynamicInt8Operator } from './onnx/dtype.ts';
 import type { OnnxGraph } from './onnx/graph.ts';
 import { type KeyLocation, locateKeys } from './onnx/locate-keys.ts';
 import { readGraph } from './onnx/read-graph.ts';
+import { statesOutput } from './source-encoder.ts';
+import type { RuntimePlan } from './worker-protocol.ts';
 
 export interface InspectRequest {
   folder: string;
@@ -30,9 +33,11 @@ export interface InspectedGraph {
   dtype: ModelDtype;
   /** Why it cannot be used; empty when it can. */
   problems: string[];
-  /** Bytes of the graph file and its external data. */
+  /** Bytes of the graph file and its external data, those of an encoder among them. */
   bytes: number;
   externalFiles: readonly string[];
+  /** Of an encoder-decoder's decoder: the encoder that gives it its sources. */
+  encoder?: string;
 }
 
 export interface ChosenGraph extends InspectedGraph {
@@ -44,8 +49,8 @@ export interface ChosenGraph extends InspectedGraph {
   hasCache: boolean;
   keys: Record<KeyName, KeyLocation>;
   keyTensor: string | undefined;
-  /** `RuntimePlan.onwardKeyTensor` */
-  onwardKeyTensor: string | undefined;
+  onward: RuntimePlan['onward'];
+  encoderPath: string | undefined;
   /** Undefined for a tensor of the user's own whose width the file does not state. */
   keyDim: number | undefined;
   warnings: string[];
@@ -69,13 +74,14 @@ export function inspectModel(request: InspectRequest): Inspection {
   let chosen: ChosenGraph | undefined;
   for (const candidate of candidates) {
     if (chosen !== undefined && !request.describeAll) break;
-    const { inspected, graph } = inspectGraph(request.folder, candidate);
+    const found = inspectGraph(request.folder, candidate);
+    const { inspected, graph } = found;
     graphs.push(inspected);
     const broken = graph === undefined && chosen === undefined && request.dtype === undefined;
     if (broken && !request.describeAll) break;
     if (graph === undefined || chosen !== undefined || inspected.problems.length > 0) continue;
     if (request.dtype === undefined || inspected.dtype === request.dtype) {
-      chosen = chooseGraph(request, inspected, graph);
+      chosen = chooseGraph(request, { ...found, graph });
     }
   }
   if (chosen === undefined && !request.describeAll) throw noUsableGraph(request, graphs);
@@ -88,22 +94,69 @@ function candidatesFor({ graphs, dtype }: InspectRequest): readonly GraphFile[] 
   return [...graphs.filter((g) => g.dtype === dtype), ...graphs.filter((g) => g.dtype !== dtype)];
 }
 
-function inspectGraph(
-  folder: string,
-  { file, dtype }: GraphFile,
-): { inspected: InspectedGraph; graph: OnnxGraph | undefined } {
+interface FoundGraph {
+  inspected: InspectedGraph;
+  graph: OnnxGraph | undefined;
+  /** Of an encoder-decoder. */
+  encoder?: OnnxGraph | undefined;
+  /** A file of its own for reading on. */
+  onward?: OnnxGraph | undefined;
+}
+
+function inspectGraph(folder: string, { file, dtype, encoder, onward }: GraphFile): FoundGraph {
   try {
     const graph = readGraph(join(folder, file));
     const description = describeGraph(graph);
     const { externalFiles } = graph;
-    const { dtype: found, problems } = description;
+    const { dtype: found, problems, sourceStates } = description;
     const bytes = graph.fileBytes + sizeOf(dirname(graph.path), externalFiles, problems);
-    return { inspected: { file, dtype: found, problems, bytes, externalFiles }, graph };
+    const inspected: InspectedGraph = { file, dtype: found, problems, bytes, externalFiles };
+    return {
+      inspected,
+      graph,
+      encoder: sourceStates === undefined ? undefined : openEncoder(folder, encoder, inspected),
+      onward: onward === undefined ? undefined : openOnward(join(folder, onward)),
+    };
   } catch (error) {
     if (!(error instanceof KnnLMError)) throw error;
     const inspected = { file, dtype, problems: [error.message], bytes: 0, externalFiles: [] };
     return { inspected, graph: undefined };
   }
+}
+
+/** Adds the encoder to what is told of its decoder: where it is, its bytes, its problems. Errors: those of `readGraph`, `statesOutput`. */
+function openEncoder(
+  folder: string,
+  file: string | undefined,
+  inspected: InspectedGraph,
+): OnnxGraph | undefined {
+  if (file === undefined) {
+    const name = inspected.file.replace(/decoder_model(_merged)?/, 'encoder_model');
+    inspected.problems.push(
+      `Its encoder ${name} is missing. Download that file into the same folder.`,
+    );
+    return undefined;
+  }
+  const encoder = readGraph(join(folder, file));
+  statesOutput(encoder);
+  const operator = dynamicInt8Operator(encoder);
+  if (operator !== undefined) {
+    inspected.problems.push(
+      `Its encoder ${file} quantizes activations while running (${operator}), with one scale for all sources, so each would change the others. Use fp32, fp16, q4 or q4f16.`,
+    );
+  }
+  inspected.encoder = file;
+  inspected.bytes += encoder.fileBytes;
+  inspected.bytes += sizeOf(dirname(encoder.path), encoder.externalFiles, inspected.problems);
+  return encoder;
+}
+
+/** Undefined when it cannot be used: then every text is read from its start. */
+function openOnward(path: string): OnnxGraph | undefined {
+  const graph = readGraph(path);
+  const { problems, cache } = describeGraph(graph);
+  sizeOf(dirname(path), graph.externalFiles, problems);
+  return problems.length === 0 && cache.length > 0 ? graph : undefined;
 }
 
 /** Bytes of the external data; a file that is not there is one more problem. */
@@ -121,8 +174,7 @@ function sizeOf(folder: string, files: readonly string[], problems: string[]): n
 
 function chooseGraph(
   request: InspectRequest,
-  inspected: InspectedGraph,
-  graph: OnnxGraph,
+  { inspected, graph, encoder, onward: second }: FoundGraph & { graph: OnnxGraph },
 ): ChosenGraph {
   const description = describeGraph(graph);
   const located = locateKeys(graph);
@@ -131,8 +183,11 @@ function chooseGraph(
   if (request.keyTensor !== undefined && known === undefined) {
     requireTensor(graph, request.keyTensor, located.keys);
   }
-  const folder = dirname(graph.path);
-  const onward = graph.branch && readGraph(graph.path, { cached: true });
+  const onward = graph.branch ? readGraph(graph.path, { cached: true }) : second;
+  const files = [graph, ...(encoder ? [encoder] : [])].flatMap(({ path, externalFiles }) => [
+    path,
+    ...externalFiles.map((file) => join(dirname(path), file)),
+  ]);
   return {
     ...inspected,
     layers: description.layers,
@@ -143,19 +198,28 @@ function chooseGraph(
     hasCache: (onward ? describeGraph(onward) : description).cache.length > 0,
     keys: located.keys,
     keyTensor,
-    onwardKeyTensor:
-      onward && (request.keyTensor ?? locateKeys(onward).keys[request.key].tensor ?? keyTensor),
+    onward: onward && onwardOf(onward, request, keyTensor),
+    encoderPath: encoder?.path,
     keyDim: widthOf(
       graph,
       keyTensor,
       known?.tensor ? (known.width ?? description.hiddenWidth) : undefined,
     ),
     warnings: located.warnings,
-    weights: weightsFingerprint([
-      graph.path,
-      ...graph.externalFiles.map((file) => join(folder, file)),
-    ]),
+    weights: weightsFingerprint(files),
   };
+}
+
+function onwardOf(
+  graph: OnnxGraph,
+  { key, keyTensor }: InspectRequest,
+  fallback: string | undefined,
+): RuntimePlan['onward'] {
+  const tensor = keyTensor ?? locateKeys(graph).keys[key].tensor ?? fallback;
+  // Without a key of its own the first decoder has none either, and the model is refused.
+  return tensor === undefined
+    ? undefined
+    : { path: graph.path, cached: graph.branch !== undefined, keyTensor: tensor };
 }
 
 /** Width of the key: as located, else as the file states it for a tensor of the user's own, which it seldom does. */

@@ -3,6 +3,7 @@
  * Shapes: T tokens, d key width, V vocabulary.
  */
 import type { Device } from './device.ts';
+import type { PairOptions, PairReading } from './pair-reading.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
 /** The six key positions of Table 5 in Khandelwal et al. (2020), all in the last block. */
@@ -55,6 +56,8 @@ export interface ModelInfo {
   eos: number;
   /** Tokens that end a generated text; `eos` is among them. */
   stopTokens: readonly number[];
+  /** Of an encoder-decoder: how it reads a source and its target. A causal model has none. */
+  pairs?: PairReading;
   fingerprint: ModelFingerprint;
 }
 
@@ -93,7 +96,14 @@ export interface Decoder {
    * @returns keys (T, d) and natural-log probabilities (T, V): four bytes a number, so give it few tokens at a time
    */
   readAll(tokens: ArrayLike<number>): Promise<ReadStates>;
-  /** Forgets everything read. */
+  /**
+   * Goes on with several texts side by side, as the beams of a search do; each has read as many tokens as the others.
+   * @param parents (B) which of the texts before each continues; 0 alone after `read`
+   * @param tokens (B) the next token of each
+   * @returns keys (B, d) and natural-log probabilities (B, V). Errors: as `read`.
+   */
+  step(parents: readonly number[], tokens: ArrayLike<number>): Promise<ReadStates>;
+  /** Forgets everything read, but not the source. */
   reset(): void;
   close(): Promise<void>;
 }
@@ -116,12 +126,17 @@ export interface LanguageModel {
   ): Promise<ScoredWindow[]>;
   /** `tokenizer.encode` of whole documents in a worker thread: the calling thread stays free. */
   encodeDocuments(texts: readonly string[]): Promise<Int32Array[]>;
-  startDecoding(): Promise<Decoder>;
+  /** Sources as the encoder reads them, with what stands around them. Errors: `INVALID_ARGUMENT` for a causal model. */
+  encodeSources(texts: readonly string[]): Promise<Int32Array[]>;
+  /** @param source what an encoder-decoder's texts are made from; it is read once */
+  startDecoding(source?: Int32Array): Promise<Decoder>;
   /** Ends the worker threads. What is under way fails with `ABORTED`. */
   close(): Promise<void>;
 }
 
 export interface ReadOptions {
+  /** Of an encoder-decoder: one source per window, 1 to contextLength tokens each (`encodeSources`). */
+  sources?: readonly Int32Array[] | undefined;
   /** Stops handing out windows; those in a worker finish unseen. */
   signal?: AbortSignal;
 }
@@ -142,6 +157,8 @@ export interface LoadModelOptions {
    * the CPU is, and `onWarning` says why. `auto` tries what the platform may have. Default `cpu`.
    */
   device?: Device;
+  /** What an encoder-decoder must be told of the texts. */
+  pairs?: PairOptions | undefined;
   onWarning?: (message: string) => void;
   /** Download progress of a hub id. */
   onDownload?: (progress: DownloadProgress) => void;

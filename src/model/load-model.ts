@@ -54,7 +54,12 @@ async function open(
   const inspection = await withWorker((worker) => worker.request('inspect', request));
   // Without describeAll an inspection throws rather than choose nothing.
   const chosen = inspection.chosen!;
-  const facts = await tokenizerThread.facts({ name, request, graph: chosen });
+  const facts = await tokenizerThread.facts({
+    name,
+    request,
+    graph: chosen,
+    pairs: options.pairs,
+  });
   const { info } = facts;
   const plan: RuntimePlan = { ...facts.plan, provider: 'cpu', threads: 1 };
   if (keyTensor !== undefined && chosen.keyDim === undefined) {

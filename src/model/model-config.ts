@@ -4,6 +4,7 @@ import { KnnLMError } from '../errors.ts';
 export interface ModelConfig {
   /** `model_type`: llama, gpt2, … */
   family: string;
+  isEncoderDecoder: boolean;
   /** d; undefined when config.json does not say. */
   hiddenSize: number | undefined;
   layers: number | undefined;
@@ -15,6 +16,7 @@ export interface ModelConfig {
   /** Shape of the KV cache, for graphs that leave it symbolic. */
   keyValueHeads: number | undefined;
   headDim: number | undefined;
+  padToken: number | undefined;
 }
 
 /** Used when nothing says how far a model's positions reach (ALiBi models). */
@@ -42,14 +44,8 @@ export function readModelConfig(
       'config.json has no "model_type". Use the config.json that belongs to the model.',
     );
   }
-  if (config.is_encoder_decoder === true) {
-    throw new KnnLMError(
-      'MODEL_UNSUPPORTED',
-      `The model is an encoder-decoder (${family}). Use a causal (decoder-only) language model.`,
-    );
-  }
   const hiddenSize = first('hidden_size', 'n_embd', 'd_model');
-  const heads = first('num_attention_heads', 'n_head', 'num_heads');
+  const heads = first('decoder_attention_heads', 'num_attention_heads', 'n_head', 'num_heads');
   const positions = first('max_position_embeddings', 'n_positions', 'n_ctx', 'seq_length');
   const declared = tokenizerConfig.model_max_length;
   const limit =
@@ -58,12 +54,20 @@ export function readModelConfig(
       : undefined;
   return {
     family,
+    isEncoderDecoder: config.is_encoder_decoder === true,
     hiddenSize,
-    layers: first('num_hidden_layers', 'n_layer', 'num_layers'),
+    layers: first(
+      'decoder_layers',
+      'num_decoder_layers',
+      'num_hidden_layers',
+      'n_layer',
+      'num_layers',
+    ),
     vocabSize: first('vocab_size'),
     contextLength: positions ?? limit ?? DEFAULT_CONTEXT_LENGTH,
     contextLengthKnown: (positions ?? limit) !== undefined,
     keyValueHeads: first('num_key_value_heads') ?? heads,
-    headDim: first('head_dim') ?? (hiddenSize && heads ? hiddenSize / heads : undefined),
+    headDim: first('head_dim', 'd_kv') ?? (hiddenSize && heads ? hiddenSize / heads : undefined),
+    padToken: typeof config.pad_token_id === 'number' ? config.pad_token_id : undefined,
   };
 }

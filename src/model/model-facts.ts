@@ -7,6 +7,7 @@ import type { ChosenGraph, InspectRequest } from './inspect-model.ts';
 import type { KeyName, ModelInfo } from './language-model.ts';
 import { type ModelConfig, readModelConfig } from './model-config.ts';
 import type { ModelJson } from './model-files.ts';
+import { type PairOptions, type PairReading, readPairs } from './pair-reading.ts';
 import type { Vocabulary } from './token-table.ts';
 import type { TokenizerKind } from './tokenizer.ts';
 import type { RuntimePlan } from './worker-protocol.ts';
@@ -31,17 +32,27 @@ export interface FactsRequest {
   name: string;
   request: Pick<InspectRequest, 'folder' | 'key' | 'keyTensor'>;
   graph: ChosenGraph;
+  /** What the user says of pairs; an encoder-decoder for many languages needs it. */
+  pairs?: PairOptions | undefined;
+  /** Only describes the model: what is missing to read pairs is a warning. */
+  describing?: boolean;
 }
 
 /** Hashes and looks through tokenizer.json, tens of milliseconds: called in a worker. */
 export function readModelFacts(
-  { name, request, graph }: FactsRequest,
+  facts: FactsRequest,
   json: ModelJson,
   table: Vocabulary,
 ): ModelFacts {
+  const { name, request, graph } = facts;
   const { folder } = request;
   const config = readModelConfig(json.config, json.tokenizerConfig);
-  const boundary = findBoundaryTokens({ ...json, idOf: (content) => table.idOf(content) });
+  checkKind(facts, config);
+  const boundary = findBoundaryTokens({
+    ...json,
+    idOf: (content) => table.idOf(content),
+    encoderDecoder: config.isEncoderDecoder,
+  });
   const vocabSize = graph.vocabSize ?? config.vocabSize;
   if (vocabSize === undefined) {
     throw new KnnLMError(
@@ -62,6 +73,7 @@ export function readModelFacts(
   }
   const path = join(folder, graph.file);
   const { bos, eos, stopTokens } = boundary;
+  const { pairs, warning } = pairsOf(facts, json, table, boundary);
   const info: ModelInfo = {
     name,
     folder,
@@ -77,17 +89,18 @@ export function readModelFacts(
     bos,
     eos,
     stopTokens: stopTokens.filter((id) => id < vocabSize),
+    ...(pairs && { pairs }),
     fingerprint: {
       weights: graph.weights,
-      tokenizer: tokenizerFingerprint(json.tokenizerBytes, bos, eos),
+      tokenizer: tokenizerFingerprint(json.tokenizerBytes, boundary, pairs),
       dtype: graph.dtype,
       keyTensor,
       provider: 'cpu',
     },
   };
   const { keyValueHeads, headDim } = config;
-  const { logitsTensor, onwardKeyTensor, dtype } = graph;
-  const { contextLength } = config;
+  const { logitsTensor, onward, encoderPath, dtype } = graph;
+  const { contextLength, padToken } = config;
   return {
     info,
     config,
@@ -97,18 +110,53 @@ export function readModelFacts(
     plan: {
       path,
       keyTensor,
-      onwardKeyTensor,
+      onward,
+      encoderPath,
       logitsTensor,
       keyDim,
       keyValueHeads,
       headDim,
       vocabSize,
       bos,
+      pad: padToken,
       contextLength,
       dtype,
     },
-    warnings: [...graph.warnings, ...warningsOf(config, table, vocabSize)],
+    warnings: [...graph.warnings, ...warningsOf(config, table, vocabSize), ...warning],
   };
+}
+
+/** Errors: `MODEL_UNSUPPORTED` when config.json and the graph are of different kinds of models. */
+function checkKind(
+  { request, graph }: FactsRequest,
+  { isEncoderDecoder, family }: ModelConfig,
+): void {
+  if (isEncoderDecoder === (graph.encoderPath !== undefined)) return;
+  const path = join(request.folder, graph.file);
+  throw new KnnLMError(
+    'MODEL_UNSUPPORTED',
+    isEncoderDecoder
+      ? `config.json says that the model is an encoder-decoder (${family}), but ${path} reads no source. Export it with encoder_model.onnx and decoder_model.onnx: optimum-cli export onnx --task text2text-generation-with-past`
+      : `${path} is the decoder of an encoder-decoder, but config.json (${family}) does not say "is_encoder_decoder": true. Use the config.json that belongs to the model.`,
+  );
+}
+
+/** How an encoder-decoder reads pairs. Errors: those of `readPairs`, unless it is only described. */
+function pairsOf(
+  { graph, pairs: options = {}, describing }: FactsRequest,
+  json: ModelJson,
+  table: Vocabulary,
+  boundary: BoundaryTokens,
+): { pairs?: PairReading; warning: string[] } {
+  if (graph.encoderPath === undefined) return { warning: [] };
+  const { postProcessor } = table;
+  const sources = { ...json, postProcessor, idOf: (text: string) => table.idOf(text), boundary };
+  try {
+    return { pairs: readPairs(sources, options), warning: [] };
+  } catch (error) {
+    if (!describing || !(error instanceof KnnLMError)) throw error;
+    return { warning: [error.message] };
+  }
 }
 
 /** A tokenizer with more tokens than the model has rows belongs to another model. */

@@ -30,6 +30,10 @@ export interface GraphFile {
   /** Relative to the folder, with `/`. */
   file: string;
   dtype: ModelDtype;
+  /** Of a decoder that may be an encoder-decoder's: the encoder beside it. */
+  encoder?: string;
+  /** Of a decoder for a text's start: the one that reads on from its cache. */
+  onward?: string;
 }
 
 /** Errors: `MODEL_INVALID` for the first of config.json and tokenizer.json that is not there. */
@@ -120,7 +124,7 @@ const DTYPE_OF_SUFFIX: Record<string, ModelDtype> = {
 /** Exports by the name of the file's stem, best first. `decoder_with_past_model` alone cannot read a text's start. */
 const STEMS = ['model', 'decoder_model', 'decoder_model_merged'];
 const GRAPH_NAME =
-  /^(?:onnx\/)?(model|decoder_model|decoder_model_merged)(?:_(fp16|q4|q4f16|bnb4|int8|uint8|quantized))?\.onnx$/;
+  /^((?:onnx\/)?)(model|decoder_model|decoder_model_merged)((?:_(?:fp16|q4|q4f16|bnb4|int8|uint8|quantized))?)\.onnx$/;
 
 /** The graphs among a folder's files, best first. A lone graph with any other name is taken too. */
 export function rankGraphs(files: readonly string[]): GraphFile[] {
@@ -128,21 +132,42 @@ export function rankGraphs(files: readonly string[]): GraphFile[] {
   for (const file of files) {
     const match = GRAPH_NAME.exec(file);
     if (match === null) continue;
-    const dtype = DTYPE_OF_SUFFIX[match[2] ?? '']!;
-    // dtype decides, then the stem, then onnx/ before the root.
+    const [, folder, stem, suffix] = match as unknown as [string, string, string, string];
+    const dtype = DTYPE_OF_SUFFIX[suffix.slice(1)]!;
+    const beside = stem === 'model' ? {} : filesBeside(files, folder, stem, suffix);
+    // dtype decides, then the stem, then onnx/ before the root; a decoder that cannot read on comes last of its dtype.
     const rank =
       DTYPES.indexOf(dtype) * 100 +
-      STEMS.indexOf(match[1]!) * 10 +
-      (file.startsWith('onnx/') ? 0 : 1) +
-      (match[2] === 'uint8' || match[2] === 'quantized' ? 2 : 0);
-    graphs.push({ file, dtype, rank });
+      (stem === 'decoder_model' && !beside.onward ? STEMS.length : STEMS.indexOf(stem)) * 10 +
+      (folder ? 0 : 1) +
+      (suffix === '_uint8' || suffix === '_quantized' ? 2 : 0);
+    graphs.push({ file, dtype, ...beside, rank });
   }
   if (graphs.length === 0) {
     const other = files.filter((file) => file.endsWith('.onnx'));
     if (other.length === 1) return [{ file: other[0]!, dtype: 'fp32' }];
   }
   graphs.sort((a, b) => a.rank - b.rank);
-  return graphs.map(({ file, dtype }) => ({ file, dtype }));
+  return graphs.map(({ rank: _, ...graph }) => graph);
+}
+
+/** What belongs to a decoder: encoders come in another number format only where there is none of the decoder's. */
+function filesBeside(
+  files: readonly string[],
+  folder: string,
+  stem: string,
+  suffix: string,
+): Pick<GraphFile, 'encoder' | 'onward'> {
+  const encoders = files.filter(
+    (file) => file.startsWith(`${folder}encoder_model`) && file.endsWith('.onnx'),
+  );
+  const own = [`${folder}encoder_model${suffix}.onnx`, `${folder}encoder_model.onnx`];
+  const encoder = own.find((file) => encoders.includes(file)) ?? encoders.sort()[0];
+  const onward = `${folder}decoder_with_past_model${suffix}.onnx`;
+  return {
+    ...(encoder !== undefined && { encoder }),
+    ...(stem === 'decoder_model' && files.includes(onward) && { onward }),
+  };
 }
 
 export async function listGraphs(folder: string): Promise<GraphFile[]> {

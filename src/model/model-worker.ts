@@ -60,18 +60,18 @@ async function answer(name: RequestName, request: unknown): Promise<Answer> {
       await runtime.prepare(request as Request<'prepare'>);
       return plain(undefined);
     case 'keys': {
-      const { windows } = request as Request<'keys'>;
-      const keys = await runtime.keys(windows);
+      const { windows, sources } = request as Request<'keys'>;
+      const keys = await runtime.keys(windows, sources);
       return { response: keys, transfer: keys.map(bufferOf) };
     }
     case 'score': {
-      const { windows, targets } = request as Request<'score'>;
-      const scored = await runtime.score(windows, targets);
+      const { windows, targets, sources } = request as Request<'score'>;
+      const scored = await runtime.score(windows, targets, sources);
       const arrays = scored.flatMap((window) => [window.keys, window.logProbs]);
       return { response: scored, transfer: arrays.map(bufferOf) };
     }
     case 'startDecoding':
-      return plain(runtime.startDecoding());
+      return plain(await runtime.startDecoding(request as Request<'startDecoding'>));
     case 'read': {
       const { decoder, tokens } = request as Request<'read'>;
       const next = await runtime.read(decoder, tokens);
@@ -80,6 +80,11 @@ async function answer(name: RequestName, request: unknown): Promise<Answer> {
     case 'readAll': {
       const { decoder, tokens } = request as Request<'readAll'>;
       const states = await runtime.readAll(decoder, tokens);
+      return { response: states, transfer: [states.keys, states.logProbs].map(bufferOf) };
+    }
+    case 'step': {
+      const { decoder, parents, tokens } = request as Request<'step'>;
+      const states = await runtime.step(decoder, parents, tokens);
       return { response: states, transfer: [states.keys, states.logProbs].map(bufferOf) };
     }
     case 'reset':

@@ -3,7 +3,7 @@
  * decoding has a worker of its own, so that steps need not wait for batches.
  */
 import { KnnLMError } from '../errors.ts';
-import { groupByLength } from './batching.ts';
+import { groupBySizes } from './batching.ts';
 import type {
   Decoder,
   LanguageModel,
@@ -36,6 +36,8 @@ export interface OrtLanguageModelOptions {
 const BATCH_TOKENS = 512;
 /** Logits of one scored batch inside onnxruntime, in bytes. */
 const SCORE_LOGITS_BYTES = 256 * 2 ** 20;
+/** Targets and sources have two lengths that both should be alike; a stricter share leaves batches of one. */
+const MAX_PAIR_PADDING = 0.25;
 /** Batches handed to a worker at once: one runs while the next waits in its mailbox. */
 const IN_FLIGHT = 2;
 
@@ -59,10 +61,11 @@ export class OrtLanguageModel implements LanguageModel {
   }
 
   async keys(windows: readonly Int32Array[], options: ReadOptions = {}): Promise<Float32Array[]> {
-    this.#checkWindows(windows);
-    const batches = groupByLength(lengthsOf(windows), { maxTokens: BATCH_TOKENS });
+    this.#checkWindows(windows, options);
+    const { sources } = options;
+    const batches = this.#group(windows, sources, BATCH_TOKENS);
     return this.#runBatches('keys', batches, options, (worker, batch) =>
-      worker.request('keys', { windows: batch.map((i) => windows[i]!) }),
+      worker.request('keys', { windows: pick(windows, batch), sources: pick(sources, batch) }),
     );
   }
 
@@ -73,17 +76,27 @@ export class OrtLanguageModel implements LanguageModel {
   ): Promise<ScoredWindow[]> {
     const { scoreProblem } = this.#options;
     if (scoreProblem) throw new KnnLMError('MODEL_UNSUPPORTED', scoreProblem);
-    this.#checkWindows(windows);
+    this.#checkWindows(windows, options);
     this.#checkTargets(windows, targets);
+    const { sources } = options;
     const perToken = 4 * this.info.vocabSize;
     const maxTokens = Math.min(BATCH_TOKENS, Math.floor(SCORE_LOGITS_BYTES / perToken));
-    const batches = groupByLength(lengthsOf(windows), { maxTokens });
+    const batches = this.#group(windows, sources, maxTokens);
     return this.#runBatches('score', batches, options, (worker, batch) =>
       worker.request('score', {
-        windows: batch.map((i) => windows[i]!),
-        targets: batch.map((i) => targets[i]!),
+        windows: pick(windows, batch),
+        targets: pick(targets, batch),
+        sources: pick(sources, batch),
       }),
     );
+  }
+
+  #group(windows: Windows, sources: Windows | undefined, maxTokens: number): number[][] {
+    const sizes = windows.map((window, i) => [
+      window.length,
+      ...(sources ? [sources[i]!.length] : []),
+    ]);
+    return groupBySizes(sizes, { maxTokens, ...(sources && { maxPadding: MAX_PAIR_PADDING }) });
   }
 
   /** Hands batches to workers as they come free. @returns one result per window, in the windows' order */
@@ -125,13 +138,27 @@ export class OrtLanguageModel implements LanguageModel {
     return this.#tokenizerThread.encode(texts);
   }
 
-  async startDecoding(): Promise<Decoder> {
+  async encodeSources(texts: readonly string[]): Promise<Int32Array[]> {
+    const { pairs, name } = this.info;
+    if (!pairs) {
+      throw new KnnLMError(
+        'INVALID_ARGUMENT',
+        `${name} is a causal model: it reads documents, not pairs of a source and a target.`,
+      );
+    }
+    const { sourcePrefix = '', sourceStart, sourceEnd } = pairs;
+    const encoded = await this.encodeDocuments(texts.map((text) => sourcePrefix + text));
+    return encoded.map((ids) => Int32Array.from([...sourceStart, ...ids, ...sourceEnd]));
+  }
+
+  async startDecoding(source?: Int32Array): Promise<Decoder> {
     if (this.#closed) throw closedError();
+    this.#checkSources(1, source && [source]);
     const { plan, decodeThreads } = this.#options;
     this.#decodeWorker ??= openWorker({ ...plan, threads: decodeThreads });
     const worker = await this.#decodeWorker;
     await worker.prepare('decode');
-    const id = await worker.request('startDecoding', undefined);
+    const id = await worker.request('startDecoding', source);
     return new WorkerDecoder(worker, id, this.info);
   }
 
@@ -152,8 +179,31 @@ export class OrtLanguageModel implements LanguageModel {
     }
   }
 
-  #checkWindows(windows: readonly Int32Array[]): void {
+  /** One for each window of an encoder-decoder, none for a causal model. */
+  #checkSources(count: number, sources: Windows | undefined): void {
+    const { contextLength, vocabSize, pairs, name } = this.info;
+    const refuse = (message: string): never => {
+      throw new KnnLMError('INVALID_ARGUMENT', message);
+    };
+    if (pairs && sources?.length !== count) {
+      refuse(
+        `${name} is an encoder-decoder: it needs a source for each text. Encode it with encodeSources.`,
+      );
+    }
+    if (!pairs && sources) refuse(`${name} is a causal model: it reads no sources.`);
+    for (const source of sources ?? []) {
+      if (source.length < 1 || source.length > contextLength) {
+        refuse(
+          `A source must have 1 to ${contextLength} tokens, but has ${source.length}. Split it.`,
+        );
+      }
+      checkTokens(source, vocabSize);
+    }
+  }
+
+  #checkWindows(windows: Windows, { sources }: ReadOptions): void {
     const { contextLength, vocabSize } = this.info;
+    this.#checkSources(windows.length, sources);
     for (const window of windows) {
       if (window.length < 1 || window.length > contextLength) {
         throw new KnnLMError(
@@ -200,11 +250,21 @@ async function openWorker(plan: RuntimePlan): Promise<ModelWorkerClient> {
   }
 }
 
+type Windows = readonly Int32Array[];
+
+function pick(windows: Windows, batch: readonly number[]): Int32Array[];
+function pick(windows: Windows | undefined, batch: readonly number[]): Int32Array[] | undefined;
+function pick(windows: Windows | undefined, batch: readonly number[]): Int32Array[] | undefined {
+  return windows && batch.map((i) => windows[i]!);
+}
+
 class WorkerDecoder implements Decoder {
   readonly #worker: ModelWorkerClient;
   readonly #id: number;
   readonly #info: ModelInfo;
   #position = 0;
+  /** Texts side by side. */
+  #rows = 1;
   #closed = false;
 
   constructor(worker: ModelWorkerClient, id: number, info: ModelInfo) {
@@ -218,34 +278,58 @@ class WorkerDecoder implements Decoder {
   }
 
   async read(tokens: ArrayLike<number>): Promise<NextToken> {
+    this.#checkAlone();
     return this.#worker.request('read', { decoder: this.#id, tokens: this.#take(tokens) });
   }
 
   async readAll(tokens: ArrayLike<number>): Promise<ReadStates> {
+    this.#checkAlone();
     return this.#worker.request('readAll', { decoder: this.#id, tokens: this.#take(tokens) });
   }
 
-  /** Checked, and counted as read. */
-  #take(tokens: ArrayLike<number>): Int32Array {
+  async step(parents: readonly number[], tokens: ArrayLike<number>): Promise<ReadStates> {
+    const isRow = (row: number): boolean => Number.isInteger(row) && row >= 0 && row < this.#rows;
+    if (parents.length !== tokens.length || !parents.every(isRow) || this.#position === 0) {
+      throw new KnnLMError(
+        'INVALID_ARGUMENT',
+        `A step takes a token for each text it goes on with, one of the ${this.#rows} before it, and something must have been read.`,
+      );
+    }
+    const ids = this.#take(tokens, 1);
+    this.#rows = parents.length;
+    return this.#worker.request('step', { decoder: this.#id, parents, tokens: ids });
+  }
+
+  #checkAlone(): void {
+    if (this.#rows === 1) return;
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      `The decoder reads ${this.#rows} texts side by side: go on with steps, or reset it.`,
+    );
+  }
+
+  /** Checked, and counted as read. @param count tokens of each text */
+  #take(tokens: ArrayLike<number>, count = tokens.length): Int32Array {
     const { contextLength, vocabSize } = this.#info;
     if (this.#closed) throw new KnnLMError('INVALID_ARGUMENT', 'This decoder was closed.');
     if (tokens.length === 0) {
       throw new KnnLMError('INVALID_ARGUMENT', 'A decoder must be given at least one token.');
     }
-    if (this.#position + tokens.length > contextLength) {
+    if (this.#position + count > contextLength) {
       throw new KnnLMError(
         'INVALID_ARGUMENT',
-        `The model reads at most ${contextLength} tokens, but this would be token ${this.#position + tokens.length}. Reset the decoder and give it a shorter text.`,
+        `The model reads at most ${contextLength} tokens, but this would be token ${this.#position + count}. Reset the decoder and give it a shorter text.`,
       );
     }
     const ids = Int32Array.from(tokens);
     checkTokens(ids, vocabSize);
-    this.#position += ids.length;
+    this.#position += count;
     return ids;
   }
 
   reset(): void {
     this.#position = 0;
+    this.#rows = 1;
     // The worker answers in order: a read that follows sees the reset. Its failure would show in that read.
     this.#worker.request('reset', this.#id).catch(() => {});
   }
@@ -266,8 +350,5 @@ function checkTokens(ids: Int32Array, vocabSize: number): void {
     );
   }
 }
-
-const lengthsOf = (windows: readonly Int32Array[]): number[] =>
-  windows.map((window) => window.length);
 
 const closedError = (): KnnLMError => new KnnLMError('ABORTED', 'The model was closed.');

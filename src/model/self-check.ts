@@ -6,6 +6,7 @@
  *   causal      a token changes no key before it; otherwise stored keys know their target, and perplexity is none
  *   batch       a window's keys are the same alone and beside other windows; otherwise a query is no stored state
  *   cache       reading on from the attention cache gives the state of reading all at once
+ *   source      of an encoder-decoder: another source gives other keys; that beside a longer one its padding is not seen, `batch` shows
  *
  * A graph can fail any of these without failing to run: a bidirectional model, activations quantized with one scale a run, a
  * cache traced at a fixed length, a tensor named by hand. Costs four short runs, milliseconds for small models.
@@ -23,6 +24,8 @@ export interface ProbeOptions {
   vocabSize: number;
   /** Token before every document. */
   bos: number;
+  /** Token of padding: no text has it. */
+  pad?: number | undefined;
   contextLength: number;
   dtype: ModelDtype;
 }
@@ -69,6 +72,18 @@ export async function checkStates(
   return `a text read beside another gives other states than alone (by ${percent(difference)}). Use another export of the model`;
 }
 
+/** @param read states of a window of an encoder-decoder that attends to the given source */
+export async function checkSource(
+  read: (window: Int32Array, source: Int32Array) => Promise<Float32Array>,
+  options: ProbeOptions,
+): Promise<string | undefined> {
+  const { text, changed, short } = probes(options);
+  const [one, other] = [await read(short, text), await read(short, changed)];
+  const difference = relativeDifference(one, other, { positions: short.length });
+  if (difference >= Number.EPSILON) return undefined;
+  return 'the key is the same whatever the source. Choose another with --key or --key-tensor';
+}
+
 /** @param read a fresh decoder's state after reading the given parts one after another */
 export async function checkCache(
   read: (parts: readonly Int32Array[]) => Promise<NextToken>,
@@ -88,13 +103,15 @@ export async function checkCache(
 }
 
 /** Two texts that part at `change`, and a short one. */
-export function probes({ vocabSize, bos, contextLength }: ProbeOptions) {
+export function probes({ vocabSize, bos, pad, contextLength }: ProbeOptions) {
   const length = Math.max(2, Math.min(LENGTH, contextLength));
   const change = Math.min(CHANGE, length - 1);
   // Multiplicative hashing spreads the ids over the vocabulary; BOS first, as every text has it.
-  const token = (i: number): number => (Math.imul(i, 0x9e3779b1) >>> 0) % vocabSize;
+  const next = (id: number): number => (id + 1) % vocabSize;
+  const noPad = (id: number): number => (id === pad ? next(id) : id);
+  const token = (i: number): number => noPad((Math.imul(i, 0x9e3779b1) >>> 0) % vocabSize);
   const text = Int32Array.from({ length }, (_, i) => (i === 0 ? bos : token(i)));
-  const changed = text.map((id, i) => (i < change ? id : (id + 1) % vocabSize));
+  const changed = text.map((id, i) => (i < change ? id : noPad(next(id))));
   const short = Int32Array.from({ length: Math.min(SHORT, length - 1) }, (_, i) => token(i + 100));
   return { text, changed, change, short };
 }

@@ -44,6 +44,8 @@ export interface Vocabulary {
   readonly size: number;
   /** Highest id that text can give, + 1: special tokens are left out. */
   readonly textSize: number;
+  /** Of tokenizer.json: what it puts around a text. */
+  readonly postProcessor: unknown;
   idOf(content: string): number | undefined;
   /** A token for display. */
   text(id: number): string;
@@ -84,6 +86,10 @@ export class TokenTable implements TokenTexts, Vocabulary {
     let last = this.size - 1;
     while (last >= 0 && (this.#special.has(last) || this.#pieces[last] === undefined)) last--;
     this.textSize = last + 1;
+  }
+
+  get postProcessor(): unknown {
+    return this.#json.post_processor;
   }
 
   has(id: number): boolean {

@@ -11,8 +11,10 @@ export interface RuntimePlan {
   /** Absolute path of the graph file. */
   path: string;
   keyTensor: string;
-  /** The same key in the second decoder of a merged export, which reads on from the cache. */
-  onwardKeyTensor: string | undefined;
+  /** The decoder that reads on from the cache, where it is another graph: of a merged export, or a file of its own. */
+  onward: { path: string; cached: boolean; keyTensor: string } | undefined;
+  /** The encoder's graph file; undefined for a causal model. */
+  encoderPath: string | undefined;
   logitsTensor: string;
   /** d, or undefined when only running the graph tells. */
   keyDim: number | undefined;
@@ -25,8 +27,15 @@ export interface RuntimePlan {
   /** Of the probe that each session is checked with. */
   vocabSize: number;
   bos: number;
+  /** Token of padding, which the probe must not hold: some models count positions without it. */
+  pad: number | undefined;
   contextLength: number;
   dtype: ModelDtype;
+}
+
+export interface WindowsRequest {
+  windows: readonly Int32Array[];
+  sources?: readonly Int32Array[] | undefined;
 }
 
 /** Requests by name: what is sent and what comes back. */
@@ -40,19 +49,24 @@ export interface Requests {
   compareProvider: { request: RuntimePlan; response: number };
   /** Makes a session and checks it: `self-check.ts`. Otherwise done with its first request. */
   prepare: { request: SessionName; response: undefined };
-  /** Windows of one batch; shorter ones are padded on the right inside. */
-  keys: { request: { windows: readonly Int32Array[] }; response: Float32Array[] };
+  /** Windows of one batch, with their sources for an encoder-decoder; shorter ones are padded on the right inside. */
+  keys: { request: WindowsRequest; response: Float32Array[] };
   score: {
-    request: { windows: readonly Int32Array[]; targets: readonly Int32Array[] };
+    request: WindowsRequest & { targets: readonly Int32Array[] };
     response: ScoredWindow[];
   };
-  startDecoding: { request: undefined; response: number };
+  /** Of an encoder-decoder with the source, which is encoded here and now. */
+  startDecoding: { request: Int32Array | undefined; response: number };
   read: {
     request: { decoder: number; tokens: Int32Array };
     response: { key: Float32Array; logProbs: Float32Array };
   };
   readAll: {
     request: { decoder: number; tokens: Int32Array };
+    response: { keys: Float32Array; logProbs: Float32Array };
+  };
+  step: {
+    request: { decoder: number; parents: readonly number[]; tokens: Int32Array };
     response: { keys: Float32Array; logProbs: Float32Array };
   };
   reset: { request: number; response: undefined };

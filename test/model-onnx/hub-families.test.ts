@@ -97,7 +97,7 @@ describe.each(names)('%s', (name) => {
     });
     const { cache } = describeGraph(readGraph(model.path, { cached: true }));
     expect(cache.length > 0).toBe(truth.cache);
-    const decoder = runtime.startDecoding();
+    const decoder = await runtime.startDecoding();
     const parts = [tokens.slice(0, middle + 1), tokens.slice(middle + 1, last + 1)];
     row.logProbDifference = 0;
     for (const [i, part] of parts.entries()) {

@@ -10,6 +10,7 @@ import type { OnnxGraph } from '../../dist/model/onnx/graph.js';
 import { type KeyLocations, locateKeys } from '../../dist/model/onnx/locate-keys.js';
 import { patchGraph } from '../../dist/model/onnx/patch-graph.js';
 import { readGraph } from '../../dist/model/onnx/read-graph.js';
+import type { EncodedSources } from '../../dist/model/source-encoder.js';
 import { loadOnnxRuntime } from '../../dist/onnxruntime.js';
 import { fixture, floats, maxDifference } from './support.ts';
 
@@ -60,6 +61,7 @@ export function openFixture(name: string, folder: string): HubFixture {
 export async function keyDifferences(
   graph: OnnxGraph,
   truth: Truth,
+  sources?: EncodedSources,
 ): Promise<Partial<Record<KeyName, number>>> {
   const { keys } = locateKeys(graph);
   const located = KEY_NAMES.filter((key) => keys[key].tensor);
@@ -79,6 +81,7 @@ export async function keyDifferences(
       batch: 1,
       length: truth.tokens.length,
       past: 0,
+      sources,
       logitsToKeep: 0,
       keyValueHeads: truth.keyValueHeads ?? undefined,
       headDim: truth.headDim ?? undefined,
@@ -103,8 +106,8 @@ export function openRuntime(model: HubFixture, key: KeyName = 'ffn-input'): Prom
   return ModelRuntime.open({
     path: model.path,
     keyTensor: location.tensor,
-    onwardKeyTensor:
-      model.graph.branch && locateKeys(readGraph(model.path, { cached: true })).keys[key].tensor,
+    onward: model.graph.branch && onwardOf(model.path, { cached: true }, key),
+    encoderPath: undefined,
     logitsTensor: model.description.logits.name,
     keyDim: location.width,
     threads: 1,
@@ -113,7 +116,15 @@ export function openRuntime(model: HubFixture, key: KeyName = 'ffn-input'): Prom
     headDim: model.truth.headDim ?? undefined,
     vocabSize: 100,
     bos: 1,
+    pad: undefined,
     contextLength: 64,
     dtype: model.description.dtype,
   });
+}
+
+/** The decoder that reads on, with its own name of the key. */
+export function onwardOf(path: string, { cached }: { cached: boolean }, key: KeyName) {
+  const { tensor } = locateKeys(readGraph(path, { cached })).keys[key];
+  if (tensor === undefined) throw new Error(`${path} has no ${key}`);
+  return { path, cached, keyTensor: tensor };
 }

@@ -17,22 +17,33 @@ export interface ResultRow {
 }
 
 const PAGE = fileURLToPath(new URL('../../docs/models.md', import.meta.url));
-const START = '<!-- results: written by npm run docs:models -->\n';
-const END = '<!-- end of results -->';
+/** A page may have several tables, each between marks of its own. */
+const marks = (which: string): { start: string; end: string } => {
+  const name = which ? ` of ${which}` : '';
+  return {
+    start: `<!-- results${name}: written by npm run docs:models -->\n`,
+    end: `<!-- end of results${name} -->`,
+  };
+};
 
 /** The table as it stands in the page, and as it should. */
-export function modelsTable(rows: readonly ResultRow[]): { written: string; table: string } {
+export function modelsTable(
+  rows: readonly ResultRow[],
+  which = '',
+): { written: string; table: string } {
   const page = readFileSync(PAGE, 'utf8');
+  const { start, end } = marks(which);
   return {
-    written: page.slice(page.indexOf(START) + START.length, page.indexOf(END)),
+    written: page.slice(page.indexOf(start) + start.length, page.indexOf(end)),
     table: format(rows),
   };
 }
 
-export function writeModelsTable(rows: readonly ResultRow[]): void {
+export function writeModelsTable(rows: readonly ResultRow[], which = ''): void {
   const page = readFileSync(PAGE, 'utf8');
-  const head = page.slice(0, page.indexOf(START) + START.length);
-  writeFileSync(PAGE, head + format(rows) + page.slice(page.indexOf(END)));
+  const { start, end } = marks(which);
+  const head = page.slice(0, page.indexOf(start) + start.length);
+  writeFileSync(PAGE, head + format(rows) + page.slice(page.indexOf(end)));
 }
 
 /** Last digits differ from processor to processor. */

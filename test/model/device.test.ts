@@ -53,7 +53,8 @@ it('finds no difference between the CPU and itself', async () => {
   const plan = {
     path: fixture('models/stories260K/onnx/model.onnx'),
     keyTensor: '/model/norm/Mul_1_output_0',
-    onwardKeyTensor: undefined,
+    onward: undefined,
+    encoderPath: undefined,
     logitsTensor: 'logits',
     keyDim: 64,
     provider: 'cpu',
@@ -62,6 +63,7 @@ it('finds no difference between the CPU and itself', async () => {
     headDim: undefined,
     vocabSize: 512,
     bos: 1,
+    pad: undefined,
     contextLength: 512,
     dtype: 'fp32',
   } as const;

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
-import { groupByLength } from '../../dist/model/batching.js';
+import { groupByLength, groupBySizes } from '../../dist/model/batching.js';
 import { findBoundaryTokens } from '../../dist/model/boundary-tokens.js';
 import { weightsFingerprint } from '../../dist/model/fingerprint.js';
 import { logSoftmax } from '../../dist/model/log-softmax.js';
@@ -22,6 +22,25 @@ describe('grouping windows into batches', () => {
           const tokens = batch.reduce((sum, i) => sum + lengths[i]!, 0);
           if (batch.length > 1) expect(longest * batch.length).toBeLessThanOrEqual(512);
           expect(tokens).toBeGreaterThanOrEqual(0.9 * longest * batch.length - 1e-9);
+        }
+      }),
+    );
+  });
+
+  it('pads each of several lengths to the longest of its kind', () => {
+    const sizes = fc.array(
+      fc.tuple(fc.integer({ min: 1, max: 99 }), fc.integer({ min: 1, max: 99 })),
+    );
+    fc.assert(
+      fc.property(sizes, (pairs) => {
+        const batches = groupBySizes(pairs, { maxTokens: 256, maxPadding: 0.25 });
+        expect(batches.flat().sort((a, b) => a - b)).toEqual(pairs.map((_, i) => i));
+        for (const batch of batches) {
+          const longest = [0, 1].map((kind) => Math.max(...batch.map((i) => pairs[i]![kind]!)));
+          const size = (longest[0]! + longest[1]!) * batch.length;
+          const tokens = batch.reduce((sum, i) => sum + pairs[i]![0] + pairs[i]![1], 0);
+          if (batch.length > 1) expect(size).toBeLessThanOrEqual(256);
+          expect(tokens).toBeGreaterThanOrEqual(0.75 * size - 1e-9);
         }
       }),
     );
@@ -142,6 +161,38 @@ describe('choosing a graph by name', () => {
     ]);
   });
 
+  it('finds what belongs to a decoder beside it, in its number format if there is one', () => {
+    const ranked = rankGraphs([
+      'onnx/decoder_model.onnx',
+      'onnx/decoder_model_merged.onnx',
+      'onnx/decoder_model_fp16.onnx',
+      'onnx/decoder_with_past_model_fp16.onnx',
+      'onnx/encoder_model.onnx',
+      'onnx/encoder_model_q4.onnx',
+      'onnx/decoder_model_merged_q4.onnx',
+      'decoder_model_q4f16.onnx',
+      'encoder_model_int8.onnx',
+    ]);
+    const encoder = 'onnx/encoder_model.onnx';
+    expect(ranked).toEqual([
+      { file: 'onnx/decoder_model_merged.onnx', dtype: 'fp32', encoder },
+      // It cannot read on.
+      { file: 'onnx/decoder_model.onnx', dtype: 'fp32', encoder },
+      {
+        file: 'onnx/decoder_model_fp16.onnx',
+        dtype: 'fp16',
+        encoder,
+        onward: 'onnx/decoder_with_past_model_fp16.onnx',
+      },
+      {
+        file: 'onnx/decoder_model_merged_q4.onnx',
+        dtype: 'q4',
+        encoder: 'onnx/encoder_model_q4.onnx',
+      },
+      { file: 'decoder_model_q4f16.onnx', dtype: 'q4f16', encoder: 'encoder_model_int8.onnx' },
+    ]);
+  });
+
   it('takes a lone graph of any name', () => {
     expect(rankGraphs(['gpt2.onnx', 'x.txt'])).toEqual([{ file: 'gpt2.onnx', dtype: 'fp32' }]);
     expect(rankGraphs(['a.onnx', 'b.onnx'])).toEqual([]);
@@ -161,6 +212,7 @@ describe('the shape of a model', () => {
       }),
     ).toEqual({
       family: 'gpt2',
+      isEncoderDecoder: false,
       hiddenSize: 768,
       layers: 12,
       vocabSize: 50257,

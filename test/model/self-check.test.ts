@@ -16,6 +16,8 @@ afterAll(() => rmSync(temporary, { recursive: true }));
 const model = {
   vocabSize: 50,
   bos: 1,
+  pad: undefined,
+  encoderPath: undefined,
   contextLength: 64,
   dtype: 'fp32',
   provider: 'cpu',
@@ -106,7 +108,7 @@ describe('a real model is refused', () => {
       },
     });
     writeFileSync(path, bytes);
-    const plan = { path, keyTensor: 'state', onwardKeyTensor: undefined, logitsTensor: 'logits' };
+    const plan = { path, keyTensor: 'state', onward: undefined, logitsTensor: 'logits' };
     const shape = { keyDim: 4, threads: 1, keyValueHeads: undefined, headDim: undefined };
     const runtime = await ModelRuntime.open({ ...model, ...plan, ...shape });
     await expect(runtime.keys([Int32Array.of(1, 2)])).rejects.toThrow(
@@ -136,7 +138,7 @@ it('refuses a graph with a loop that nothing bounds, without running it', () => 
 it('gives up on a model that does not get through a dozen tokens, and frees its worker', async () => {
   const worker = new ModelWorkerClient();
   const path = fixture('models/stories260K/onnx/model.onnx');
-  const plan = { path, keyTensor: '/model/norm/Mul_1_output_0', onwardKeyTensor: undefined };
+  const plan = { path, keyTensor: '/model/norm/Mul_1_output_0', onward: undefined };
   const shape = { keyDim: 64, threads: 1, keyValueHeads: undefined, headDim: undefined };
   await worker.request('open', { ...model, ...plan, ...shape, logitsTensor: 'logits' });
   await expect(worker.prepare('keys', 0)).rejects.toThrow(/a dozen tokens within 0 seconds/);

@@ -3,9 +3,9 @@ import type { ModelDtype } from '../language-model.ts';
 import { Dataflow } from './dataflow.ts';
 import { classifyDtype, dynamicInt8Operator } from './dtype.ts';
 import type { OnnxGraph, ValueInfo } from './graph.ts';
-import { type CachePair, pairCache } from './kv-cache-tensors.ts';
+import { type CachePair, type CrossTensor, pairCache } from './kv-cache-tensors.ts';
 import { findHead, findLogits, logitsToKeepInput } from './logits.ts';
-import { findSublayers } from './sublayers.ts';
+import { findSublayers, ownAttention } from './sublayers.ts';
 import { Trunk } from './trunk.ts';
 
 export interface GraphDescription {
@@ -21,9 +21,14 @@ export interface GraphDescription {
   /** int64 scalar: 0 for logits at all positions, n for the last n. */
   logitsToKeepInput: string | undefined;
   cache: CachePair[];
+  /** Of the decoder of an encoder-decoder that reads on: what it keeps of the source. */
+  cross: CrossTensor[];
   tokens: string | undefined;
   attentionMask: string | undefined;
   positionIds: string | undefined;
+  /** Of the decoder of an encoder-decoder: the source's states (batch, S, d), and which of its positions are no padding (batch, S). */
+  sourceStates: string | undefined;
+  sourceMask: string | undefined;
   /** Inputs with none of these roles. */
   otherInputs: ValueInfo[];
   /** Why the graph cannot be used, one sentence each. Empty when it can. */
@@ -33,18 +38,21 @@ export interface GraphDescription {
 /** Errors: `MODEL_UNSUPPORTED` when the graph has no logits. */
 export function describeGraph(graph: OnnxGraph): GraphDescription {
   const logits = findLogits(graph);
-  const { pairs, unpaired } = pairCache(graph);
+  const { pairs, cross, unpaired } = pairCache(graph);
   const has = (name: string): string | undefined =>
     graph.inputs.find((input) => input.name === name)?.name;
   const roles = {
     tokens: has('input_ids'),
     attentionMask: has('attention_mask'),
     positionIds: has('position_ids'),
+    sourceStates: has('encoder_hidden_states'),
+    sourceMask: has('encoder_attention_mask'),
     logitsToKeepInput: logitsToKeepInput(graph),
   };
   const taken = new Set<string | undefined>([
     ...Object.values(roles),
     ...pairs.map((pair) => pair.input.name),
+    ...cross.map((tensor) => tensor.input.name),
     ...unpaired.map((input) => input.name),
   ]);
   const otherInputs = graph.inputs.filter((input) => !taken.has(input.name));
@@ -60,6 +68,7 @@ export function describeGraph(graph: OnnxGraph): GraphDescription {
     logits: { ...logits, vocabSize: structure.vocabSize },
     lastPositionOnly: structure.lastPositionOnly,
     cache: pairs,
+    cross,
     otherInputs,
     problems: [],
   };
@@ -84,7 +93,7 @@ function structureOf(flow: Dataflow, logits: ValueInfo): Structure {
   const trunk = new Trunk(flow, logits.name);
   const head = findHead(flow, trunk);
   return {
-    layers: findSublayers(flow, trunk.segments).filter((part) => part.hasAttention).length,
+    layers: ownAttention(findSublayers(flow, trunk.segments)).length,
     hiddenWidth: head?.width,
     vocabSize: vocabSize ?? head?.vocabSize,
     lastPositionOnly: lastPositionOnly || head?.selection === 'fixed',
@@ -113,8 +122,10 @@ function problemsOf(
       'It is a merged export, two decoders behind one If (use_cache_branch). Use model.onnx or a newer export.',
     );
   }
-  if (others.some((input) => input.name.startsWith('encoder_'))) {
-    problems.push('It is the decoder of an encoder-decoder model, not a causal language model.');
+  if (others.some((input) => input.name.startsWith('decoder_'))) {
+    problems.push(
+      'It is a whole encoder-decoder in one graph. Export it with encoder_model.onnx and decoder_model.onnx: optimum-cli export onnx --task text2text-generation-with-past',
+    );
   } else if (others.length > 0) {
     problems.push(`It wants inputs that are not known here: ${names(others)}.`);
   }

@@ -10,22 +10,41 @@ export interface CachePair {
   layer: number;
 }
 
+/** The cache of an encoder-decoder's attention to its source: made once from the source, never added to. */
+export interface CrossTensor {
+  /** past_key_values.N.encoder.key */
+  input: ValueInfo;
+  /** present.N.encoder.key, of the graph that begins a text. */
+  output: string;
+}
+
+const CROSS = /[._]encoder[._]/;
 const PAST = /^past(?:_key_values|_key|_value|_conv|_ssm|_recurrent)?[._]/;
 
 /** Pairs by name: an output is named as its input with `past…` read as `present…`. */
-export function pairCache(graph: OnnxGraph): { pairs: CachePair[]; unpaired: ValueInfo[] } {
+export function pairCache(graph: OnnxGraph): {
+  pairs: CachePair[];
+  cross: CrossTensor[];
+  unpaired: ValueInfo[];
+} {
   const outputs = new Set(graph.outputs.map((output) => output.name));
   const pairs: CachePair[] = [];
+  const cross: CrossTensor[] = [];
   const unpaired: ValueInfo[] = [];
   for (const input of graph.inputs) {
     if (!PAST.test(input.name)) continue;
-    const output = [
+    const names = [
       input.name.replace('past_key_values', 'present'),
       input.name.replace('past', 'present'),
-    ].find((name) => outputs.has(name));
+    ];
+    if (CROSS.test(input.name)) {
+      cross.push({ input, output: names[0]! });
+      continue;
+    }
+    const output = names.find((name) => outputs.has(name));
     const layer = Number(/\d+/.exec(input.name)?.[0] ?? Number.NaN);
     if (output && Number.isInteger(layer)) pairs.push({ input, output, layer });
     else unpaired.push(input);
   }
-  return { pairs, unpaired };
+  return { pairs, cross, unpaired };
 }

@@ -2,8 +2,9 @@
  * Finds the six key positions of Table 5 (Khandelwal et al., 2020) in any decoder's graph, by its shape, not its names.
  *
  * The last sublayer on the residual trunk is the feed-forward network, alone or beside attention. Its first product with a
- * weight reads `ffn-input`; the products that feed the last attention read `attention-input`; the product that gives
- * the logits reads `output`. Each one's `-before-norm` is the input of the normalization that made it.
+ * weight reads `ffn-input`; the products that feed the last attention read `attention-input`, a decoder's attention to its
+ * source apart; the product that gives the logits reads `output`. Each one's `-before-norm` is the input of the
+ * normalization that made it.
  * Names differ by exporter, optimizer and family; they only serve to cross-check.
  */
 import { KEY_NAMES, type KeyName } from '../language-model.ts';
@@ -14,7 +15,7 @@ import { pairCache } from './kv-cache-tensors.ts';
 import { findHead, findLogits } from './logits.ts';
 import { disagreements, namedLike } from './name-rules.ts';
 import { findNormInput } from './norm-input.ts';
-import { findSublayers, type Sublayers, sharedInput } from './sublayers.ts';
+import { findSublayers, ownAttention, type Sublayers, sharedInput } from './sublayers.ts';
 import { Trunk } from './trunk.ts';
 
 export type KeyLocation =
@@ -107,7 +108,8 @@ function feedForwardInput(flow: Dataflow, sublayers: Sublayers[]): Found {
 
 /** The sublayer that holds the last block's attention: the last one or the one before. */
 function attentionInput(flow: Dataflow, sublayers: Sublayers[]): Found {
-  const holder = sublayers.slice(-2).findLast((sublayer) => sublayer.hasAttention);
+  const own = sublayers.filter(({ toSource }) => !toSource);
+  const holder = own.slice(-2).findLast((sublayer) => sublayer.hasAttention);
   if (!holder) return missing('the last block has no softmax attention');
   if (holder.attention.length > 1) {
     return missing('several blocks are connected by more than one residual stream');
@@ -136,7 +138,7 @@ function report(
       return [key, { tensor, elementType, width: flow.widthOf(tensor) ?? width }];
     }),
   ) as Record<KeyName, KeyLocation>;
-  const layers = sublayers.filter((sublayer) => sublayer.hasAttention).length;
+  const layers = ownAttention(sublayers).length;
   return {
     keys,
     parallelResidual,

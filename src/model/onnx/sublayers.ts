@@ -1,11 +1,13 @@
 /** Which products with weights belong to attention and which to the feed-forward network, within one segment of the trunk. */
 import type { Dataflow } from './dataflow.ts';
-import { FUSED_ATTENTION } from './operators.ts';
+import { FUSED_ATTENTION, factorsOf } from './operators.ts';
 import type { Segment } from './trunk.ts';
 
 export interface Sublayers {
   segment: Segment;
   hasAttention: boolean;
+  /** Its attention is to the states of an encoder, not to the decoder's own. */
+  toSource: boolean;
   /** Its softmaxes or fused attention nodes. */
   attention: number[];
   /** Products whose result attention reads: query, key and value projections. Node indices. */
@@ -45,10 +47,27 @@ function divide(flow: Dataflow, segment: Segment): Sublayers {
   return {
     segment,
     hasAttention: attention.length > 0,
+    toSource: attention.length > 0 && attendsToSource(flow, segment.nodes),
     attention,
     intoAttention: products.filter((i) => before.has(i) && !after.has(i)),
     feedForward: products.filter((i) => !before.has(i) && !after.has(i)),
   };
+}
+
+/** Sublayers that attend to what the decoder itself has read: one in each block. */
+export const ownAttention = (sublayers: readonly Sublayers[]): Sublayers[] =>
+  sublayers.filter(({ hasAttention, toSource }) => hasAttention && !toSource);
+
+/** Queries meet keys, and weights values, that do not depend on the tokens read. */
+function attendsToSource(flow: Dataflow, nodes: readonly number[]): boolean {
+  const pairs = nodes.flatMap((i): (readonly string[])[] => {
+    const node = flow.graph.nodes[i]!;
+    if (flow.isActivationProduct(node)) return [factorsOf(node)!];
+    // Query, key and value, the last two missing where all three lie in the first.
+    return FUSED_ATTENTION.has(node.op) && node.inputs[1] ? [node.inputs.slice(0, 2)] : [];
+  });
+  const isGiven = (name: string): boolean => !flow.activations.has(name);
+  return pairs.length > 0 && pairs.every((names) => names.some(isGiven));
 }
 
 /**

@@ -1,0 +1,203 @@
+/**
+ * Reading on, token by token: the attention cache goes round inside the worker. Several rows can go side by side, as the beams of a search do:
+ * they have read equally many tokens, and a step says which row each of the next ones continues.
+ *
+ * A text begins in one graph and may go on in another (merged exports, decoder_with_past_model). Graphs without a cache read it all again.
+ */
+import type { Ort } from '../onnxruntime.ts';
+import { buildFeeds, type KvCache } from './graph-feeds.ts';
+import { keyRows } from './key-rows.ts';
+import type { ReadStates } from './language-model.ts';
+import { logSoftmax } from './log-softmax.ts';
+import type { ModelGraphs } from './model-graphs.ts';
+import type { EncodedSources } from './source-encoder.ts';
+import { selectRows } from './tensor-rows.ts';
+
+export interface DecoderState {
+  /** Sequences side by side: B. */
+  rows: number;
+  cache: KvCache | undefined;
+  /** Tokens read, the same in every row. */
+  position: number;
+  /** (B) everything read, for graphs without a cache. */
+  tokens: number[][];
+  /** What an encoder-decoder attends to, a row each. */
+  sources: EncodedSources | undefined;
+}
+
+export const freshState = (sources?: EncodedSources): DecoderState => ({
+  rows: 1,
+  cache: undefined,
+  position: 0,
+  tokens: [[]],
+  sources,
+});
+
+const KEY = 'knn_key';
+const LOGITS = 'knn_logits';
+/** Logits of one run while reading a prompt, in bytes; longer prompts are read in parts. */
+const PROMPT_LOGITS_BYTES = 64 * 2 ** 20;
+
+export class GraphDecoder {
+  readonly #graphs: ModelGraphs;
+
+  constructor(graphs: ModelGraphs) {
+    this.#graphs = graphs;
+  }
+
+  /** Reads the tokens of a single row after those read before; the state after the last, or with `wanted` 0 after each. */
+  async read(state: DecoderState, tokens: Int32Array, wanted: 0 | 1): Promise<ReadStates> {
+    const parts: ReadStates[] = [];
+    for (let start = 0; start < tokens.length; ) {
+      const end = Math.min(tokens.length, start + this.#mostPerRun(state, wanted));
+      parts.push(await this.#run(state, tokens.subarray(start, end), wanted));
+      start = end;
+    }
+    if (wanted === 1) return parts.at(-1)!;
+    return {
+      keys: joined(parts.map((part) => part.keys)),
+      logProbs: joined(parts.map((part) => part.logProbs)),
+    };
+  }
+
+  /**
+   * One more token for each of (B) rows.
+   * @param parents the row that each continues, of those before @returns (B, d) and (B, V)
+   */
+  async step(
+    state: DecoderState,
+    parents: readonly number[],
+    tokens: Int32Array,
+  ): Promise<ReadStates> {
+    this.#select(state, parents);
+    return await this.#run(state, tokens, 1);
+  }
+
+  /** Of the source that all rows have. */
+  firstRow({ states, mask }: EncodedSources): EncodedSources {
+    const { ort } = this.#graphs;
+    return { states: selectRows(ort, states, [0]), mask: selectRows(ort, mask, [0]) };
+  }
+
+  #select(state: DecoderState, parents: readonly number[]): void {
+    const { ort, onward } = this.#graphs;
+    const select = (tensor: Ort.Tensor): Ort.Tensor => selectRows(ort, tensor, parents);
+    const isOfSource = new Set(onward.description.cross.map(({ input }) => input.name));
+    state.cache &&= Object.fromEntries(
+      Object.entries(state.cache).map(([name, tensor]) => [
+        name,
+        // All rows have one source: only their number can change.
+        isOfSource.has(name) && parents.length === state.rows ? tensor : select(tensor),
+      ]),
+    );
+    if (state.sources && parents.length !== state.rows) {
+      state.sources = { states: select(state.sources.states), mask: select(state.sources.mask) };
+    }
+    state.tokens = parents.map((row) => [...state.tokens[row]!]);
+    state.rows = parents.length;
+  }
+
+  #mostPerRun({ position }: DecoderState, wanted: 0 | 1): number {
+    const { start, onward } = this.#graphs;
+    const { cache, logits, logitsToKeepInput } = onward.description;
+    // A second decoder may have been traced with one token at a time.
+    if (onward !== start && position > 0) return 1;
+    if (wanted === 1 && (cache.length === 0 || logitsToKeepInput !== undefined))
+      return Number.POSITIVE_INFINITY;
+    return Math.max(1, Math.floor(PROMPT_LOGITS_BYTES / 4 / (logits.vocabSize ?? 1)));
+  }
+
+  /** @param part (B, n) row-major */
+  async #run(state: DecoderState, part: Int32Array, wanted: 0 | 1): Promise<ReadStates> {
+    const { ort, plan, start, onward } = this.#graphs;
+    const { cache, cross } = onward.description;
+    const { rows } = state;
+    const isStart = state.position === 0;
+    const source = isStart ? start : onward;
+    const carried = [
+      ...cache.map((pair) => [pair.input.name, pair.output] as const),
+      // Made from the source by the first run, and then the same for good.
+      ...(isStart ? cross.map((tensor) => [tensor.input.name, tensor.output] as const) : []),
+    ];
+    const session = await this.#graphs.session(
+      source === start ? 'decode' : 'decode onward',
+      source,
+      {
+        expose: { [KEY]: source.keyTensor, [LOGITS]: source.description.logits.name },
+        keepOutputs: carried.map(([, output]) => output),
+      },
+    );
+    const fresh = part.length / rows;
+    const tokens = cache.length === 0 ? this.#readAgain(state, part) : part;
+    const length = tokens.length / rows;
+    const results = await session.run(
+      buildFeeds(ort, {
+        ...plan,
+        inputs: session.inputs,
+        description: source.description,
+        tokens,
+        batch: rows,
+        length,
+        past: cache.length === 0 ? 0 : state.position,
+        cache: state.cache,
+        sources: state.sources,
+        logitsToKeep: wanted,
+      }),
+    );
+    const made = carried.map(([input, output]) => [input, results[output] as Ort.Tensor]);
+    state.cache = { ...state.cache, ...Object.fromEntries(made) };
+    state.position += fresh;
+    const kept = wanted === 1 ? 1 : fresh;
+    const keys = keyRows(results[KEY]!, { batch: rows, length }, plan);
+    return {
+      keys: lastOfRows(keys, { rows, length, kept }),
+      logProbs: logProbsOf(results[LOGITS] as Ort.Tensor, rows, kept),
+    };
+  }
+
+  /** (B, T) all that was read, the new tokens among it. */
+  #readAgain(state: DecoderState, part: Int32Array): Int32Array {
+    const fresh = part.length / state.rows;
+    state.tokens.forEach((tokens, row) => {
+      tokens.push(...part.subarray(row * fresh, (row + 1) * fresh));
+    });
+    return Int32Array.from(state.tokens.flat());
+  }
+}
+
+/** The last positions of each row. @param values (rows, length, width) @returns (rows, kept, width), of its own */
+function lastOfRows(
+  values: Float32Array,
+  { rows, length, kept }: { rows: number; length: number; kept: number },
+): Float32Array {
+  const size = values.length / rows;
+  const wanted = (size / length) * kept;
+  const out = new Float32Array(rows * wanted);
+  for (let row = 0; row < rows; row++) {
+    const end = (row + 1) * size;
+    out.set(values.subarray(end - wanted, end), row * wanted);
+  }
+  return out;
+}
+
+/** @param logits (rows, positions, V) @returns (rows, kept, V) of the last positions */
+function logProbsOf(logits: Ort.Tensor, rows: number, kept: number): Float32Array {
+  const vocabSize = logits.dims.at(-1)!;
+  const length = logits.size / rows / vocabSize;
+  const out = lastOfRows(logits.data as Float32Array, { rows, length, kept });
+  for (let start = 0; start < out.length; start += vocabSize) {
+    out.set(logSoftmax(out.subarray(start, start + vocabSize)), start);
+  }
+  return out;
+}
+
+function joined(parts: readonly Float32Array[]): Float32Array {
+  if (parts.length === 1) return parts[0]!;
+  const out = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
+}
