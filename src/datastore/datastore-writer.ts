@@ -6,7 +6,7 @@
  */
 import { KnnLMError } from '../errors.ts';
 import { checkSizes } from './check-sizes.ts';
-import { DocumentTable, documentLine } from './document-table.ts';
+import { DocumentTable } from './document-table.ts';
 import {
   addRange,
   entriesOf,
@@ -26,6 +26,7 @@ import { partialEntries, requireLittleEndian } from './segment.ts';
 import { SegmentWriter } from './segment-writer.ts';
 import { removeLeftovers } from './store-cleanup.ts';
 import { lockStore, type StoreLock } from './store-lock.ts';
+import { documentLine } from './stored-document.ts';
 import type { DocumentRecord, SettingsRecord } from './types.ts';
 
 export interface WriterOptions {
@@ -119,9 +120,11 @@ export class DatastoreWriter {
       await checkSizes(path, manifest);
       const known = new Map<string, KnownDocument>();
       const hashes = new Set<string>();
-      await DocumentTable.load(path, manifest, ({ id, hash, start, length }) => {
-        known.set(id, { hash, start, length });
-        hashes.add(hash);
+      await DocumentTable.load(path, manifest, {
+        onDocument: ({ id, hash, start, length }) => {
+          known.set(id, { hash, start, length });
+          hashes.add(hash);
+        },
       });
       segment = await SegmentWriter.open(path, manifest);
       const replace = options.replace ?? false;

@@ -50,13 +50,19 @@ export class Datastore {
     this.#values = parts.values;
   }
 
-  /** It holds files open until it is closed. Errors: `STORE_NOT_FOUND`, `STORE_CORRUPT` (naming the file), `STORE_VERSION`. */
-  static async open(path: string): Promise<Datastore> {
+  /**
+   * It holds files open until it is closed.
+   * @param known an earlier state of it, open: what has not changed since is not read again
+   * Errors: `STORE_NOT_FOUND`, `STORE_CORRUPT` (naming the file), `STORE_VERSION`.
+   */
+  static async open(path: string, known?: Datastore): Promise<Datastore> {
     requireLittleEndian();
     return await readSnapshot(path, async (manifest) => {
       await checkSizes(path, manifest);
-      const documents = await DocumentTable.load(path, manifest);
-      const values = await ValueTable.open(path, manifest);
+      const documents = await DocumentTable.load(path, manifest, { known: known?.documents });
+      const values = await ValueTable.open(path, manifest, (segment) =>
+        known && documents.sharesLines(known.documents, segment) ? known.#values : undefined,
+      );
       return new Datastore(path, { manifest, documents, values });
     });
   }

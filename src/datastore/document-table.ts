@@ -1,146 +1,128 @@
-/**
- * The documents of a datastore, in entry order. Lines of documents.jsonl stay in memory as bytes and are parsed when
- * asked for; starts and the map of ids are kept ready.
- */
-import { KnnLMError } from '../errors.ts';
+/** The documents of a datastore, in entry order: the lines of its segments one after another, without what was removed. */
 import type { IdRange } from '../math/vectors.ts';
-import { BLOCK_BYTES, checkBlock, readChecksums, truncatedFile } from './checksummed-file.ts';
-import { DataFile } from './files.ts';
+import { DocumentLines } from './document-lines.ts';
 import type { Manifest } from './manifest.ts';
-import { isGrowing, segmentPart } from './segment.ts';
+import { isGrowing, type SegmentPart, segmentPart } from './segment.ts';
+import { corruptTable, SHORTEST_LINE } from './stored-document.ts';
 import type { DocumentRecord } from './types.ts';
 
-/** A line of documents.jsonl. `start` is not stored: it follows from the lengths before. */
-type StoredDocument = Omit<DocumentRecord, 'start'>;
+export interface LoadDocumentsOptions {
+  /** Of an earlier state of the datastore: lines that have not changed since are not parsed again. */
+  known?: DocumentTable;
+  /** Told of each live document, where nothing is known. */
+  onDocument?: (document: DocumentRecord) => void;
+}
 
-/** `{"id":"","source":"","hash":"<64>","length":1}` and the newline. */
-const SHORTEST_LINE = 107;
-const CHUNK_BYTES = 256 * 1024;
-const NEWLINE = 0x0a;
-
-export const documentLine = ({ id, source, hash, length, metadata }: StoredDocument): string =>
-  `${JSON.stringify({ id, source, hash, length, metadata })}\n`;
+interface Segment {
+  lines: DocumentLines;
+  /** Before it: rows, entries and bytes. */
+  row: number;
+  start: number;
+  offset: number;
+}
 
 export class DocumentTable implements Iterable<DocumentRecord> {
-  /** Rows, deleted ones included. */
-  readonly length: number;
-  /** (length + 1) id of each document's first entry; the last is the number of entries. */
-  readonly #starts: Float64Array;
-  /** (length + 1) where each line starts in the concatenation of all segments' bytes. */
-  readonly #lines: Float64Array;
-  /** Per segment: its bytes, and where they start in the concatenation. */
-  readonly #bytes: { bytes: Buffer; offset: number }[] = [];
-  /** Rows of live documents. */
-  readonly #rows = new Map<string, number>();
+  readonly #segments: readonly Segment[];
   readonly #deleted: readonly IdRange[];
+  #live: number | undefined;
 
-  private constructor(length: number, deleted: readonly IdRange[]) {
-    this.length = length;
-    this.#starts = new Float64Array(length + 1);
-    this.#lines = new Float64Array(length + 1);
+  private constructor(segments: readonly Segment[], deleted: readonly IdRange[]) {
+    this.#segments = segments;
     this.#deleted = deleted;
   }
 
-  /**
-   * Reads and checks every line, in slices that leave the event loop free.
-   * @param onDocument told of each live document
-   * Errors: `STORE_CORRUPT`
-   */
+  /** Reads and checks every line, in slices that leave the event loop free. Errors: `STORE_CORRUPT`, `IO`. */
   static async load(
     store: string,
     manifest: Manifest,
-    onDocument?: (document: DocumentRecord) => void,
+    { known, onDocument }: LoadDocumentsOptions = {},
   ): Promise<DocumentTable> {
-    for (const segment of manifest.segments) {
+    const parts = manifest.segments.map((segment) =>
+      segmentPart(store, manifest, segment, 'documents'),
+    );
+    for (const [i, { documents, documentBytes }] of manifest.segments.entries()) {
       // Before anything is allocated by the manifest's word.
-      if (segment.documentBytes < segment.documents * SHORTEST_LINE)
+      if (documentBytes < documents * SHORTEST_LINE)
         throw corruptTable(
-          segmentPart(store, manifest, segment, 'documents').path,
-          `${segment.documents} documents cannot lie in ${segment.documentBytes} bytes`,
+          parts[i]!.path,
+          `${documents} documents cannot lie in ${documentBytes} bytes`,
         );
     }
-    const sizes = manifest.segments.map((_, i) => partOf(store, manifest, i));
-    const buffers: Buffer[] = [];
-    for (const [i, segment] of manifest.segments.entries()) {
-      const { path, bytes } = sizes[i]!;
-      const buffer = await readTable(path, bytes);
-      // A wrong letter in an id would be read as another id.
-      if (!isGrowing(manifest, segment)) await checkTable(path, buffer);
-      buffers.push(buffer);
-    }
-    const length = manifest.segments.reduce((sum, segment) => sum + segment.documents, 0);
-    const table = new DocumentTable(length, manifest.deleted);
-    let row = 0;
-    for (const [i, segment] of manifest.segments.entries()) {
-      const end = row + segment.documents;
-      row = await table.#addSegment(sizes[i]!.path, buffers[i]!, row, end, onDocument);
-      const entries = table.#starts[row]! - table.#starts[end - segment.documents]!;
-      if (row !== end || entries !== segment.entries)
-        throw corruptTable(
-          sizes[i]!.path,
-          `it lists ${row - end + segment.documents} documents and ${entries} entries, the manifest ${segment.documents} and ${segment.entries}`,
-        );
+    const segments: Segment[] = [];
+    const table = new DocumentTable(segments, manifest.deleted);
+    // Live ids, but for those in lines that were known.
+    const seen = new Set<string>();
+    for (const i of manifest.segments.keys()) {
+      segments.push(await table.#loadSegment(manifest, i, parts[i]!, { known, onDocument, seen }));
     }
     return table;
   }
 
-  /** @returns the row after the segment's last */
-  async #addSegment(
-    path: string,
-    bytes: Buffer,
-    firstRow: number,
-    endRow: number,
-    onDocument?: (document: DocumentRecord) => void,
-  ): Promise<number> {
-    const offset = this.#lines[firstRow]!;
-    this.#bytes.push({ bytes, offset });
-    let row = firstRow;
-    let slice = CHUNK_BYTES;
-    for (let at = 0; at < bytes.length; ) {
-      const newline = bytes.indexOf(NEWLINE, at);
-      if (newline < 0) throw corruptTable(path, `line ${row - firstRow + 1} does not end`);
-      if (row === endRow) throw corruptTable(path, `it has more than ${endRow - firstRow} lines`);
-      const stored = parseLine(path, row - firstRow + 1, bytes.toString('utf8', at, newline));
-      this.#add(path, row, stored, offset + newline + 1, onDocument);
-      row++;
-      at = newline + 1;
-      if (at > slice) {
-        slice = at + CHUNK_BYTES;
-        await new Promise(setImmediate);
-      }
-    }
-    return row;
+  async #loadSegment(
+    manifest: Manifest,
+    i: number,
+    { path, bytes }: SegmentPart,
+    { known, onDocument, seen }: LoadDocumentsOptions & { seen: Set<string> },
+  ): Promise<Segment> {
+    const segment = manifest.segments[i]!;
+    const before = { row: this.length, start: this.entries, offset: this.#bytes };
+    const lines = await DocumentLines.load({
+      path,
+      bytes,
+      documents: segment.documents,
+      isGrowing: isGrowing(manifest, segment),
+      known: known ? known.#segments[i]?.lines : undefined,
+      onLine: (document, _, start) => {
+        if (this.#isGone(before.start + start)) return;
+        const { id } = document;
+        if (seen.has(id) || (known && this.find(id)))
+          throw corruptTable(path, `the id ${JSON.stringify(id)} is there twice`);
+        seen.add(id);
+        onDocument?.({ ...document, start: before.start + start });
+      },
+    });
+    const entries = lines.starts[lines.length]!;
+    if (entries !== segment.entries)
+      throw corruptTable(path, `it lists ${entries} entries, the manifest ${segment.entries}`);
+    return { lines, ...before };
   }
 
-  #add(
-    path: string,
-    row: number,
-    stored: StoredDocument,
-    lineEnd: number,
-    onDocument?: (document: DocumentRecord) => void,
-  ): void {
-    const start = this.#starts[row]!;
-    this.#starts[row + 1] = start + stored.length;
-    this.#lines[row + 1] = lineEnd;
-    if (this.isDeleted(row)) return;
-    if (this.#rows.has(stored.id))
-      throw corruptTable(path, `the id ${JSON.stringify(stored.id)} is there twice`);
-    this.#rows.set(stored.id, row);
-    onDocument?.({ ...stored, start });
+  /** Rows, deleted ones included. */
+  get length(): number {
+    const last = this.#segments.at(-1);
+    return last ? last.row + last.lines.length : 0;
+  }
+
+  /** Of all rows. */
+  get entries(): number {
+    const last = this.#segments.at(-1);
+    return last ? last.start + last.lines.starts[last.lines.length]! : 0;
+  }
+
+  /** Documents that are not deleted. */
+  get live(): number {
+    if (this.#live === undefined) {
+      this.#live = 0;
+      for (let row = 0; row < this.length; row++) if (!this.isDeleted(row)) this.#live++;
+    }
+    return this.#live;
+  }
+
+  get #bytes(): number {
+    const last = this.#segments.at(-1);
+    return last ? last.offset + last.lines.bytes.length : 0;
   }
 
   /** @param row 0 to length - 1 */
   at(row: number): DocumentRecord {
     if (!(row >= 0 && row < this.length)) throw new Error(`no document row ${row}`);
-    const start = this.#lines[row]!;
-    const { bytes, offset } = this.#bytes.findLast((part) => part.offset <= start)!;
-    const line = bytes.toString('utf8', start - offset, this.#lines[row + 1]! - offset - 1);
-    const { id, source, hash, length, metadata } = JSON.parse(line) as StoredDocument;
+    const { lines, row: first, start } = this.#segmentOf(row);
+    const { id, source, hash, length, metadata } = lines.at(row - first);
     return {
       id,
       source,
       hash,
-      start: this.#starts[row]!,
+      start: start + lines.starts[row - first]!,
       length,
       ...(metadata === undefined ? {} : { metadata }),
     };
@@ -148,35 +130,55 @@ export class DocumentTable implements Iterable<DocumentRecord> {
 
   /** Bytes [start, end) of a row's line in the concatenation of all segments' lines. */
   lineRange(row: number): [start: number, end: number] {
-    return [this.#lines[row]!, this.#lines[row + 1]!];
+    const { lines, row: first, offset } = this.#segmentOf(row);
+    const [start, end] = lines.lineRange(row - first);
+    return [offset + start, offset + end];
   }
 
   /** Id of a row's first entry. @param row 0 to length; the last gives n */
   startOf(row: number): number {
-    return this.#starts[row]!;
+    if (row === this.length) return this.entries;
+    const { lines, row: first, start } = this.#segmentOf(row);
+    return start + lines.starts[row - first]!;
   }
 
   /** A segment's lines as they are in its file. */
   linesOf(segment: number): Buffer {
-    return this.#bytes[segment]!.bytes;
+    return this.#segments[segment]!.lines.bytes;
+  }
+
+  /** Whether a segment has the same documents as in another state, and so the same values. */
+  sharesLines(other: DocumentTable, segment: number): boolean {
+    const [own, others] = [this, other].map((table) => table.#segments[segment]?.lines);
+    return own !== undefined && own === others;
   }
 
   isDeleted(row: number): boolean {
-    const start = this.#starts[row]!;
+    return this.#isGone(this.startOf(row));
+  }
+
+  /** @param start of a document */
+  #isGone(start: number): boolean {
     const i = lastAtMost(this.#deleted.length, (range) => this.#deleted[range]![0] <= start);
     return i >= 0 && start < this.#deleted[i]![1];
   }
 
   /** A live document. */
   find(id: string): DocumentRecord | undefined {
-    const row = this.#rows.get(id);
-    return row === undefined ? undefined : this.at(row);
+    for (let s = this.#segments.length - 1; s >= 0; s--) {
+      const { lines, row: first } = this.#segments[s]!;
+      for (const row of lines.rowsOf(id))
+        if (!this.isDeleted(first + row)) return this.at(first + row);
+    }
+    return undefined;
   }
 
   /** The document that an entry belongs to, in O(log n). @param entry 0 to n - 1 */
   locate(entry: number): { row: number; document: DocumentRecord; position: number } {
-    if (!(entry >= 0 && entry < this.#starts[this.length]!)) throw new Error(`no entry ${entry}`);
-    const row = lastAtMost(this.length, (candidate) => this.#starts[candidate]! <= entry);
+    if (!(entry >= 0 && entry < this.entries)) throw new Error(`no entry ${entry}`);
+    const s = lastAtMost(this.#segments.length, (i) => this.#segments[i]!.start <= entry);
+    const { lines, row: first, start } = this.#segments[s]!;
+    const row = first + lastAtMost(lines.length, (i) => start + lines.starts[i]! <= entry);
     const document = this.at(row);
     return { row, document, position: entry - document.start };
   }
@@ -188,7 +190,11 @@ export class DocumentTable implements Iterable<DocumentRecord> {
 
   /** Live documents. */
   *[Symbol.iterator](): Iterator<DocumentRecord> {
-    for (const row of this.#rows.values()) yield this.at(row);
+    for (let row = 0; row < this.length; row++) if (!this.isDeleted(row)) yield this.at(row);
+  }
+
+  #segmentOf(row: number): Segment {
+    return this.#segments[lastAtMost(this.#segments.length, (i) => this.#segments[i]!.row <= row)]!;
   }
 }
 
@@ -202,59 +208,4 @@ function lastAtMost(length: number, holds: (index: number) => boolean): number {
     else high = middle;
   }
   return low - 1;
-}
-
-function partOf(store: string, manifest: Manifest, i: number): { path: string; bytes: number } {
-  return segmentPart(store, manifest, manifest.segments[i]!, 'documents');
-}
-
-async function readTable(path: string, bytes: number): Promise<Buffer> {
-  if (bytes === 0) return Buffer.alloc(0);
-  const file = await DataFile.open(path, 'r');
-  try {
-    const size = await file.size();
-    if (size < bytes) throw truncatedFile(path, bytes, size);
-    const buffer = Buffer.allocUnsafe(bytes);
-    await file.read(buffer, 0);
-    return buffer;
-  } finally {
-    await file.close();
-  }
-}
-
-async function checkTable(path: string, bytes: Buffer): Promise<void> {
-  const checksums = await readChecksums(path, bytes.length);
-  for (let start = 0, index = 0; start < bytes.length; start += BLOCK_BYTES, index++) {
-    if (index > 0) await new Promise(setImmediate);
-    checkBlock(path, { block: bytes.subarray(start, start + BLOCK_BYTES), index, checksums });
-  }
-}
-
-function parseLine(path: string, line: number, text: string): StoredDocument {
-  let value: Partial<StoredDocument> | null;
-  try {
-    value = JSON.parse(text) as Partial<StoredDocument> | null;
-  } catch (cause) {
-    throw corruptTable(path, `line ${line} is not JSON`, cause);
-  }
-  const { id, source, hash, length, metadata } = value ?? {};
-  const fits =
-    typeof id === 'string' &&
-    typeof source === 'string' &&
-    typeof hash === 'string' &&
-    /^[0-9a-f]{64}$/.test(hash) &&
-    Number.isSafeInteger(length) &&
-    length! > 0 &&
-    (metadata === undefined ||
-      (typeof metadata === 'object' && metadata !== null && !Array.isArray(metadata)));
-  if (!fits) throw corruptTable(path, `line ${line} is not a document record`);
-  return value as StoredDocument;
-}
-
-function corruptTable(path: string, problem: string, cause?: unknown): KnnLMError {
-  return new KnnLMError(
-    'STORE_CORRUPT',
-    `${path} is damaged: ${problem}. Restore it from a backup or build the datastore again.`,
-    { cause },
-  );
 }

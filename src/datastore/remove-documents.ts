@@ -19,26 +19,29 @@ export interface Removal {
   remaining: number;
 }
 
+export interface RemoveOptions {
+  /** Says what would be removed and changes nothing. */
+  dryRun?: boolean;
+  /** Of the datastore as somebody has it open: lines that are still the same are not parsed again. */
+  known?: DocumentTable;
+}
+
 /**
  * Once it returns, no reader that opens or refreshes finds them, after a crash or a power cut either.
- * @param options.dryRun says what would be removed and changes nothing
  * Errors: `INVALID_ARGUMENT` when nothing matches, an id is not stored, or a build has not finished; `STORE_LOCKED`,
  * `STORE_NOT_FOUND`, `STORE_CORRUPT`, `DISK_FULL`, `IO`.
  */
 export async function removeDocuments(
   path: string,
   selection: DocumentSelection,
-  options: { dryRun?: boolean } = {},
+  { dryRun, known }: RemoveOptions = {},
 ): Promise<Removal> {
-  if (options.dryRun) {
-    const manifest = await readManifest(path);
-    return await removalOf(path, manifest, selection);
-  }
+  if (dryRun) return await removalOf(path, await readManifest(path), selection);
   await readManifest(path);
   return await withLock(path, async (lock) => {
     const manifest = await concludeAdd(path, await readManifest(path));
     await removeLeftovers(path, manifest);
-    const removal = await removalOf(path, manifest, selection);
+    const removal = await removalOf(path, manifest, selection, known);
     const ranges = removal.documents.map(({ start, length }): IdRange => [start, start + length]);
     const deleted = [...manifest.deleted, ...ranges].sort((a, b) => a[0] - b[0]);
     await lock.check();
@@ -51,8 +54,9 @@ async function removalOf(
   path: string,
   manifest: Manifest,
   selection: DocumentSelection,
+  known?: DocumentTable,
 ): Promise<Removal> {
-  const documents = selectDocuments(await DocumentTable.load(path, manifest), selection);
+  const documents = selectDocuments(await DocumentTable.load(path, manifest, { known }), selection);
   const entries = documents.reduce((sum, { length }) => sum + length, 0);
   return { documents, entries, remaining: liveEntriesOf(manifest) - entries };
 }

@@ -11,13 +11,16 @@ import { isGrowing, segmentPart } from './segment.ts';
 type Values = Uint16Array | Uint32Array;
 
 interface Segment {
+  /** Among the manifest's. */
+  number: number;
   file: DataFile;
   /** Ids of the first entry and of the one after the last. */
   start: number;
   end: number;
   /** Undefined while the segment is still being written. */
   checksums?: Buffer;
-  loaded?: Promise<Values>;
+  loading?: Promise<Values>;
+  values?: Values;
 }
 
 export class ValueTable {
@@ -31,17 +34,24 @@ export class ValueTable {
     this.#entries = segments.at(-1)?.end ?? 0;
   }
 
-  static async open(store: string, manifest: Manifest): Promise<ValueTable> {
+  /** @param knownOf of a segment's number: an open table that has the same values in its segment of that number, if one is known */
+  static async open(
+    store: string,
+    manifest: Manifest,
+    knownOf: (segment: number) => ValueTable | undefined = () => undefined,
+  ): Promise<ValueTable> {
     const segments: Segment[] = [];
     let start = 0;
     try {
-      for (const segment of manifest.segments) {
+      for (const [number, segment] of manifest.segments.entries()) {
         const end = start + segment.entries;
         const { path, bytes } = segmentPart(store, manifest, segment, 'values');
         if (end > start) {
           const growing = isGrowing(manifest, segment);
           const checksums = growing ? undefined : await readChecksums(path, bytes);
-          segments.push({ file: await DataFile.open(path, 'r'), start, end, checksums });
+          const values = knownOf(number)?.loadedValues(number);
+          const file = await DataFile.open(path, 'r');
+          segments.push({ number, file, start, end, checksums, values });
         }
         start = end;
       }
@@ -50,6 +60,11 @@ export class ValueTable {
       throw error;
     }
     return new ValueTable(segments, manifest.values.dtype === 'u32');
+  }
+
+  /** Of a segment, if they were needed before. */
+  loadedValues(segment: number): Values | undefined {
+    return this.#segments.find(({ number }) => number === segment)?.values;
   }
 
   /** @param ids (m) @returns (m) */
@@ -94,19 +109,20 @@ export class ValueTable {
   /** Frees memory and files, once what is being read has been. */
   async close(): Promise<void> {
     for (const segment of this.#segments) {
-      await segment.loaded?.catch(() => undefined);
-      segment.loaded = undefined;
+      await segment.loading?.catch(() => undefined);
+      segment.values = undefined;
       await segment.file.close();
     }
   }
 
-  #load(segment: Segment): Promise<Values> {
-    segment.loaded ??= readValues(segment, this.#wide).catch((error: unknown) => {
-      // The next call tries again.
-      segment.loaded = undefined;
-      throw error;
+  async #load(segment: Segment): Promise<Values> {
+    if (segment.values) return segment.values;
+    // A failure is forgotten: the next call tries again.
+    segment.loading ??= readValues(segment, this.#wide).finally(() => {
+      segment.loading = undefined;
     });
-    return segment.loaded;
+    segment.values = await segment.loading;
+    return segment.values;
   }
 }
 

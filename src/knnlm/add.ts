@@ -48,9 +48,9 @@ export async function addEntries(
 async function storedNow(store: string): Promise<AddResult['stored']> {
   const datastore = await Datastore.open(store);
   try {
-    const documents = [...datastore.documents].length;
     const { total } = await datastore.bytes();
-    return { documents, entries: datastore.liveEntries, bytes: total };
+    const { live } = datastore.documents;
+    return { documents: live, entries: datastore.liveEntries, bytes: total };
   } finally {
     await datastore.close();
   }

@@ -127,8 +127,8 @@ export class KnnLM {
 
   /** Removes documents; the next request retrieves nothing of them. Errors: as `removeDocuments`. */
   async remove(selection: DocumentSelection, { store }: StoreChoice = {}): Promise<Removal> {
-    const { path } = this.#chosen(store);
-    const removal = await removeDocuments(path, selection);
+    const { path, documents: known } = this.#chosen(store);
+    const removal = await removeDocuments(path, selection, { known });
     await this.refresh();
     await removeFromMilvus(path);
     return removal;

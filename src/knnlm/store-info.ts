@@ -50,7 +50,7 @@ export async function describeStore(datastore: Datastore): Promise<StoreInfo> {
   const entries = datastore.entries - deleted;
   return {
     path: datastore.path,
-    documents: [...datastore.documents].length,
+    documents: datastore.documents.live,
     entries,
     deleted,
     keyDim: datastore.keyDim,

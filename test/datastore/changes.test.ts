@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { compactDatastore } from '../../dist/datastore/compact-datastore.js';
+import { Datastore } from '../../dist/datastore/datastore.js';
 import { DatastoreWriter } from '../../dist/datastore/datastore-writer.js';
 import { faults } from '../../dist/datastore/files.js';
 import { removeDocuments } from '../../dist/datastore/remove-documents.js';
@@ -73,6 +74,14 @@ async function freshBuild(documents: readonly FakeDocument[]): Promise<string> {
   const path = join(temporaryFolder(), 'fresh');
   await write(path, documents);
   return path;
+}
+
+/** What a store says of its documents and values. */
+async function saidBy(store: Datastore): Promise<unknown> {
+  const { documents, entries } = store;
+  const rows = Array.from({ length: entries }, (_, entry) => documents.locate(entry));
+  const found = rows.map(({ document }) => documents.find(document.id)?.start);
+  return [[...documents], documents.live, rows, found, await store.valueRange(0, entries)];
 }
 
 const idsOf = async (path: string): Promise<string[]> =>
@@ -339,6 +348,21 @@ describe('compactDatastore', () => {
     );
   });
 
+  it('is seen by whoever had the store open, though another segment of the same sizes has the old name', async () => {
+    const path = join(temporaryFolder(), 'store');
+    await write(path, [fakeDocument('a', 7)]);
+    await write(path, [fakeDocument('b', 7)], { mode: 'add' });
+    const store = await openStore(path);
+    await store.valueRange(0, 14);
+    await removeDocuments(path, { ids: ['a'] }, { known: store.documents });
+    await compactDatastore(path);
+    const now = await Datastore.open(path, store);
+    onTestFinished(() => now.close());
+    expect([...now.documents].map(({ id }) => id)).toEqual(['b']);
+    const { values } = fakeEntries(fakeDocument('b', 7), 0, 7);
+    expect(await now.valueRange(0, 7)).toEqual(values);
+  });
+
   it('may run while others open the store: each opening sees one state, whole', async () => {
     const path = await makeStore();
     let going = true;
@@ -504,6 +528,7 @@ describe('changes to a store', () => {
         await write(path, [base]);
         // A Map keeps the order in which documents came to be as they are: the order of a fresh build.
         const living = new Map([[base.id, base]]);
+        let open = await openStore(path);
         let number = 0;
         for (const step of sequence) {
           if ('put' in step) {
@@ -517,6 +542,11 @@ describe('changes to a store', () => {
             else await expect(removing).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
           } else await compactDatastore(path);
           expect(await idsOf(path)).toEqual([...living.keys()]);
+          // Whoever had it open reads the rest only, and sees the same.
+          const next = await Datastore.open(path, open);
+          onTestFinished(() => next.close());
+          expect(await saidBy(next)).toEqual(await saidBy(await openStore(path)));
+          open = next;
         }
         expect((await verifyDatastore(path)).problems).toEqual([]);
         await compactDatastore(path);

@@ -27,7 +27,7 @@ import { keepIndexed } from '../../dist/knnlm/keep-indexed.js';
 import { openStoreIndex } from '../../dist/knnlm/open-store-index.js';
 import { removeWithReceipt } from '../../dist/knnlm/removal-receipt.js';
 import { Snapshot } from '../../dist/knnlm/snapshot.js';
-import { describeStore } from '../../dist/knnlm/store-info.js';
+import { describeStore, type StoreInfo } from '../../dist/knnlm/store-info.js';
 import { verifyStore } from '../../dist/knnlm/verify-store.js';
 import { clustered } from '../indexes/vectors.ts';
 
@@ -87,6 +87,15 @@ async function search(store: string, options: Partial<SearchOptions> = {}): Prom
     return await index.search(queries, { k: 40, exclude, ...options });
   } finally {
     await index.close();
+    await datastore.close();
+  }
+}
+
+async function described(store: string): Promise<StoreInfo> {
+  const datastore = await Datastore.open(store);
+  try {
+    return await describeStore(datastore);
+  } finally {
     await datastore.close();
   }
 }
@@ -203,7 +212,7 @@ describe('a store without keys', () => {
     expect(before.ids.some((id) => (id >= 900 && id < 1600) || (id >= 2800 && id < 3100))).toBe(
       false,
     );
-    const bytes = (await describeStore(await Datastore.open(store))).bytes;
+    const bytes = (await described(store)).bytes;
     const compaction = await compactStore(store);
     expect(compaction).toMatchObject({ entries: 3000, removedEntries: 1000, indexRemoved: false });
     const after = await search(store);
@@ -213,7 +222,7 @@ describe('a store without keys', () => {
     expect(shared).toBeGreaterThan(0.97);
     expect(worst).toBe(0);
     expect(Math.max(...after.ids)).toBeLessThan(3000);
-    const now = await describeStore(await Datastore.open(store));
+    const now = await described(store);
     expect(now.bytes.total).toBeLessThan(0.85 * bytes.total);
     expect(await verifyStore(store)).toMatchObject({ problems: [], leftovers: [] });
     expect(keyFiles(store)).toEqual([]);
@@ -292,6 +301,17 @@ describe('a store whose keys are being dropped, killed', () => {
     expect([problems, leftovers.length]).toEqual([[], 2]);
     await removeDocuments(store, { ids: ['d0'] });
     expect(keyFiles(store)).toEqual([]);
+  });
+
+  it('between two key files, is rid of the others when the same is asked again', async () => {
+    for (const left of [['keys.f16', 'keys.f16.crc'], ['keys.f16.crc']]) {
+      const store = copy(keyless);
+      for (const name of left)
+        copyFileSync(join(keyed, 'segments/000000', name), join(store, 'segments/000000', name));
+      await indexStore(store, { dropKeys: true });
+      expect(await verifyStore(store)).toMatchObject({ problems: [], leftovers: [] });
+      expect(keyFiles(store)).toEqual([]);
+    }
   });
 
   it('with new codes that count already beside the old ones, reads the new ones', async () => {
