@@ -24,7 +24,6 @@ interface Segment {
 export class DocumentTable implements Iterable<DocumentRecord> {
   readonly #segments: readonly Segment[];
   readonly #deleted: readonly IdRange[];
-  #live: number | undefined;
 
   private constructor(segments: readonly Segment[], deleted: readonly IdRange[]) {
     this.#segments = segments;
@@ -101,11 +100,8 @@ export class DocumentTable implements Iterable<DocumentRecord> {
 
   /** Documents that are not deleted. */
   get live(): number {
-    if (this.#live === undefined) {
-      this.#live = 0;
-      for (let row = 0; row < this.length; row++) if (!this.isDeleted(row)) this.#live++;
-    }
-    return this.#live;
+    const gone = this.#deleted.map(([start, end]) => this.#rowFrom(end) - this.#rowFrom(start));
+    return gone.reduce((left, rows) => left - rows, this.length);
   }
 
   get #bytes(): number {
@@ -191,6 +187,11 @@ export class DocumentTable implements Iterable<DocumentRecord> {
   /** Live documents. */
   *[Symbol.iterator](): Iterator<DocumentRecord> {
     for (let row = 0; row < this.length; row++) if (!this.isDeleted(row)) yield this.at(row);
+  }
+
+  /** The first row that starts at an entry or after it. */
+  #rowFrom(entry: number): number {
+    return 1 + lastAtMost(this.length, (row) => this.startOf(row) < entry);
   }
 
   #segmentOf(row: number): Segment {

@@ -10,11 +10,13 @@ export function sharedEntries(before: Datastore, now: Datastore): number {
   const later = now.manifest.segments;
   for (const [i, segment] of before.manifest.segments.entries()) {
     if (i >= later.length) break;
-    const lines = before.documents.linesOf(i);
-    const linesNow = now.documents.linesOf(i);
-    if (!linesNow.subarray(0, lines.length).equals(lines)) break;
+    if (!now.documents.sharesLines(before.documents, i)) {
+      const lines = before.documents.linesOf(i);
+      const linesNow = now.documents.linesOf(i);
+      if (!linesNow.subarray(0, lines.length).equals(lines)) break;
+      if (linesNow.length > lines.length) return shared + segment.entries;
+    }
     shared += segment.entries;
-    if (linesNow.length > lines.length) break;
   }
   return shared;
 }
