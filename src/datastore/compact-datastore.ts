@@ -78,7 +78,7 @@ export async function compactDatastore(
     const manifest = await concludeAdd(path, await readManifest(path));
     await removeLeftovers(path, manifest);
     const table = await DocumentTable.load(path, manifest);
-    const live = liveRows(table);
+    const live = [...table.liveRows()];
     const entries = liveEntriesOf(manifest);
     const result: Compaction = {
       documents: live.length,
@@ -111,12 +111,6 @@ function requireCodes(path: string, { segments, codes }: Manifest, options: Comp
     'INVALID_ARGUMENT',
     `${path} has codes in place of keys, and ${isMixed ? 'newer entries with keys. Code them first: knnlm index STORE --drop-keys' : 'nobody to keep them. Compact it with compactStore'}.`,
   );
-}
-
-function liveRows(table: DocumentTable): number[] {
-  const rows: number[] = [];
-  for (let row = 0; row < table.length; row++) if (!table.isDeleted(row)) rows.push(row);
-  return rows;
 }
 
 interface Source {

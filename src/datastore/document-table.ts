@@ -180,13 +180,13 @@ export class DocumentTable implements Iterable<DocumentRecord> {
   }
 
   /** Rows of live documents, in entry order. */
-  liveRows(): Iterable<number> {
-    return this.#rows.values();
+  *liveRows(): Generator<number> {
+    for (let row = 0; row < this.length; row++) if (!this.isDeleted(row)) yield row;
   }
 
   /** Live documents. */
   *[Symbol.iterator](): Iterator<DocumentRecord> {
-    for (let row = 0; row < this.length; row++) if (!this.isDeleted(row)) yield this.at(row);
+    for (const row of this.liveRows()) yield this.at(row);
   }
 
   /** The first row that starts at an entry or after it. */
