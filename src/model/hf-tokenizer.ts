@@ -129,6 +129,13 @@ function withoutSpecialTokens(json: TokenizerJson, table: TokenTable): object {
   return { post_processor: null, ...json, ...words, model, added_tokens: added };
 }
 
+/** For text that follows a special token: a space is not put before it where only the first text gets one. */
+export function continuingJson(json: TokenizerJson): TokenizerJson {
+  const text = JSON.stringify(json.pre_tokenizer ?? null);
+  const never = text.replaceAll('"prepend_scheme":"first"', '"prepend_scheme":"never"');
+  return { ...json, pre_tokenizer: JSON.parse(never) };
+}
+
 /** Cuts before each run of space marks. */
 const SPLIT_WORDS = { type: 'Split', pattern: { Regex: '▁+[^▁]*|[^▁]+' }, behavior: 'Isolated' };
 

@@ -13,7 +13,7 @@ import { ioError, KnnLMError } from '../errors.ts';
 import { downloadFile } from './download-file.ts';
 import { HubConnection } from './hub-connection.ts';
 import type { DownloadProgress, ModelDtype } from './language-model.ts';
-import { JSON_FILES, rankGraphs } from './model-files.ts';
+import { JSON_FILES, rankGraphs, TEMPLATE_FILE } from './model-files.ts';
 
 export interface DownloadModelOptions {
   /** Folder for all models, see `knnlmHome`. */
@@ -73,6 +73,8 @@ export async function downloadModel(id: string, options: DownloadModelOptions): 
   return folder;
 }
 
+const BESIDE_GRAPH = [...JSON_FILES, TEMPLATE_FILE];
+
 /** The JSON files, the best graph of the dtype with the graphs that belong to it, and whatever lies beside them under their names. */
 function chooseFiles(
   id: string,
@@ -95,7 +97,7 @@ function chooseFiles(
   const beside = [graph.encoder, graph.onward].filter((file) => file !== undefined);
   const isData = (path: string) => [...beside, graph.file].some((file) => isDataOf(file, path));
   const rank = (path: string) => {
-    if ((JSON_FILES as readonly string[]).includes(path)) return 0;
+    if ((BESIDE_GRAPH as readonly string[]).includes(path)) return 0;
     return isData(path) ? 1 : beside.includes(path) ? 2 : 3;
   };
   const wanted = files

@@ -2,6 +2,7 @@
  * What the rest of the house knows of a model: text → tokens → keys and log-probabilities.
  * Shapes: T tokens, d key width, V vocabulary.
  */
+import type { ChatMessage } from './chat-template.ts';
 import type { Device } from './device.ts';
 import type { PairOptions, PairReading } from './pair-reading.ts';
 import type { Tokenizer } from './tokenizer.ts';
@@ -126,6 +127,14 @@ export interface LanguageModel {
   ): Promise<ScoredWindow[]>;
   /** `tokenizer.encode` of whole documents in a worker thread: the calling thread stays free. */
   encodeDocuments(texts: readonly string[]): Promise<Int32Array[]>;
+  /** Of a model made for chat, as its author wrote it. */
+  readonly chatTemplate: string | undefined;
+  /**
+   * Messages up to where the assistant speaks, by the model's chat template, without the token before every document.
+   * Special tokens written out in a message are read as plain text: no message can end its turn.
+   * Errors: `INVALID_ARGUMENT` without a template, or for messages that it refuses.
+   */
+  encodeChat(messages: readonly ChatMessage[]): Promise<Int32Array>;
   /** Sources as the encoder reads them, with what stands around them. Errors: `INVALID_ARGUMENT` for a causal model. */
   encodeSources(texts: readonly string[]): Promise<Int32Array[]>;
   /** @param source what an encoder-decoder's texts are made from; it is read once */

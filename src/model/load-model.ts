@@ -77,6 +77,7 @@ async function open(
       bos: info.bos,
       eos: info.eos,
     }),
+    chatTemplate: facts.chatTemplate,
     tokenizerThread,
     workers,
     decodeThreads,

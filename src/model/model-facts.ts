@@ -24,6 +24,8 @@ export interface ModelFacts {
   boundaryTexts: { bos: string; eos: string };
   /** All but where it runs. */
   plan: Omit<RuntimePlan, 'threads' | 'provider'>;
+  /** Of a model made for chat. */
+  chatTemplate: string | undefined;
   warnings: string[];
 }
 
@@ -122,6 +124,7 @@ export function readModelFacts(
       contextLength,
       dtype,
     },
+    chatTemplate: json.chatTemplate,
     warnings: [...graph.warnings, ...warningsOf(config, table, vocabSize), ...warning],
   };
 }

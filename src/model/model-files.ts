@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ioError, KnnLMError } from '../errors.ts';
+import { configuredTemplate } from './chat-template.ts';
 import type { ModelDtype } from './language-model.ts';
 import type { TokenizerJson } from './token-table.ts';
 
@@ -17,12 +18,16 @@ export const JSON_FILES = [
   'tokenizer_config.json',
 ] as const;
 
+/** A model made for chat may have its template in a file of its own. */
+export const TEMPLATE_FILE = 'chat_template.jinja';
+
 export interface ModelJson {
   config: Record<string, unknown>;
   /** tokenizer.json, unparsed. */
   tokenizerBytes: Buffer;
   generationConfig: Record<string, unknown>;
   tokenizerConfig: Record<string, unknown>;
+  chatTemplate?: string | undefined;
 }
 
 /** A graph file and the dtype its name claims. The graph itself has the last word. */
@@ -70,13 +75,16 @@ export async function readModelJson(folder: string): Promise<ModelJson> {
   const [config, tokenizer, generationConfig, tokenizerConfig] = await Promise.all(
     JSON_FILES.map((name) => readOptional(join(folder, name))),
   );
+  const template = await readOptional(join(folder, TEMPLATE_FILE));
   const missing = config === undefined ? 'config.json' : tokenizer ? undefined : 'tokenizer.json';
   if (missing !== undefined) throw noSuchFile(folder, missing);
+  const parsedConfig = parse(folder, 'tokenizer_config.json', tokenizerConfig ?? '{}');
   return {
     config: parse(folder, 'config.json', config!),
     tokenizerBytes: tokenizer!,
     generationConfig: parse(folder, 'generation_config.json', generationConfig ?? '{}'),
-    tokenizerConfig: parse(folder, 'tokenizer_config.json', tokenizerConfig ?? '{}'),
+    tokenizerConfig: parsedConfig,
+    chatTemplate: template?.toString() ?? configuredTemplate(parsedConfig),
   };
 }
 

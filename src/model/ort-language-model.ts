@@ -4,6 +4,7 @@
  */
 import { KnnLMError } from '../errors.ts';
 import { groupBySizes } from './batching.ts';
+import type { ChatMessage } from './chat-template.ts';
 import type {
   Decoder,
   LanguageModel,
@@ -22,6 +23,7 @@ import type { RuntimePlan } from './worker-protocol.ts';
 export interface OrtLanguageModelOptions {
   info: ModelInfo;
   tokenizer: Tokenizer;
+  chatTemplate: string | undefined;
   /** Closed with the model. */
   tokenizerThread: TokenizerThread;
   plan: RuntimePlan;
@@ -44,6 +46,7 @@ const IN_FLIGHT = 2;
 export class OrtLanguageModel implements LanguageModel {
   readonly info: ModelInfo;
   readonly tokenizer: Tokenizer;
+  readonly chatTemplate: string | undefined;
   readonly #options: OrtLanguageModelOptions;
   readonly #workers: Promise<ModelWorkerClient>[] = [];
   /** Batches under way, by worker. */
@@ -57,6 +60,7 @@ export class OrtLanguageModel implements LanguageModel {
     this.#load = new Array(options.workers).fill(0);
     this.info = options.info;
     this.tokenizer = options.tokenizer;
+    this.chatTemplate = options.chatTemplate;
     this.#tokenizerThread = options.tokenizerThread;
   }
 
@@ -136,6 +140,13 @@ export class OrtLanguageModel implements LanguageModel {
   encodeDocuments(texts: readonly string[]): Promise<Int32Array[]> {
     if (this.#closed) return Promise.reject(closedError());
     return this.#tokenizerThread.encode(texts);
+  }
+
+  async encodeChat(messages: readonly ChatMessage[]): Promise<Int32Array> {
+    if (this.#closed) throw closedError();
+    const ids = await this.#tokenizerThread.encodeChat(messages);
+    // What is read begins with it in any case.
+    return ids[0] === this.info.bos ? ids.slice(1) : ids;
   }
 
   async encodeSources(texts: readonly string[]): Promise<Int32Array[]> {

@@ -11,6 +11,9 @@ export interface AddedToken {
   id: number;
   content: string;
   special?: boolean;
+  /** Takes the white space before, after it along. */
+  lstrip?: boolean;
+  rstrip?: boolean;
 }
 
 /** The parts of tokenizer.json read here. Everything else is the upstream library's affair. */

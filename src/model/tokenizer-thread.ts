@@ -1,6 +1,7 @@
 /** Reading tokenizer.json and encoding documents off the calling thread. The worker starts on first use. */
 import { Worker } from 'node:worker_threads';
 import { KnnLMError } from '../errors.ts';
+import type { ChatMessage } from './chat-template.ts';
 import type { TokenizerFacts } from './hf-tokenizer.ts';
 import type { FactsRequest, ModelFacts } from './model-facts.ts';
 import { deserializeError, type SerializedError } from './worker-protocol.ts';
@@ -29,6 +30,11 @@ export class TokenizerThread {
 
   encode(texts: readonly string[]): Promise<Int32Array[]> {
     return this.#request({ texts });
+  }
+
+  /** Errors: those of `renderChat`. */
+  encodeChat(messages: readonly ChatMessage[]): Promise<Int32Array> {
+    return this.#request({ messages });
   }
 
   /** What the JSON files and the graph say of the model. Errors: those of `readModelFacts`. */

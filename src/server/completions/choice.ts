@@ -40,6 +40,10 @@ export interface ChoiceRequest {
 
 export type FinishReason = 'stop' | 'length';
 
+/** Tokens that were generated and not given. */
+export const generated = (tokens: readonly ToldToken[]): number =>
+  tokens.reduce((sum, { isPrompt }) => sum + (isPrompt ? 0 : 1), 0);
+
 const DEFAULT_AROUND = 16;
 /** Neighbors looked at where none are told, for what documents give: in a generated text and in a scored one. */
 const LOOKED_AT = 8;

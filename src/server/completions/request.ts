@@ -88,10 +88,6 @@ export interface FinishedChoice {
   finishReason: FinishReason;
 }
 
-/** Tokens that were generated and not given. */
-export const generated = (tokens: readonly ToldToken[]): number =>
-  tokens.reduce((sum, { isPrompt }) => sum + (isPrompt ? 0 : 1), 0);
-
 /** All choices at once, as far as there are slots. When one fails the others are stopped. */
 export async function finishAll(
   choices: readonly PlannedChoice[],

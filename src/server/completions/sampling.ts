@@ -6,7 +6,6 @@ import type { CompletionRequest, KnnFields, UsedSettings } from '../wire.ts';
 
 type SamplingFields = Omit<CompletionRequest, 'prompt' | 'logprobs'>;
 
-const DEFAULT_MAX_TOKENS = 16;
 const DEFAULT_NEIGHBORS = 4;
 
 /** Settings of retrieval, without what only says what to tell. */
@@ -21,13 +20,18 @@ export function neighborsOf(fields: KnnFields | null | undefined): number {
   return typeof included === 'boolean' ? (included ? DEFAULT_NEIGHBORS : 0) : included;
 }
 
+export interface SamplingLimits extends Pick<ResolvedOptions, 'maxTokens'> {
+  vocabSize: number;
+  /** Tokens written when the request says nothing. */
+  otherwise: number;
+}
+
 /** How to continue the prompt for the choice of this number. Errors: `Refusal` with 400. */
 export function samplingOf(
   body: SamplingFields,
-  { maxTokens: most }: Pick<ResolvedOptions, 'maxTokens'>,
-  vocabSize: number,
+  { maxTokens: most, vocabSize, otherwise }: SamplingLimits,
 ): (choice: number) => GenerateRequest {
-  const maxTokens = body.max_tokens ?? DEFAULT_MAX_TOKENS;
+  const maxTokens = body.max_tokens ?? Math.min(otherwise, most);
   if (maxTokens > most) {
     throw new Refusal(400, `max_tokens must be at most ${most} here, not ${maxTokens}.`, {
       param: 'max_tokens',

@@ -1,17 +1,16 @@
 /** POST /v1/completions. */
 import type { Call } from '../call.ts';
-import type { ToldToken } from '../completions/choice.ts';
-import { merge } from '../completions/merge.ts';
+import { type FinishReason, generated, type ToldToken } from '../completions/choice.ts';
 import { type Prompt, readPrompt } from '../completions/prompt.ts';
 import {
   checkModel,
   type FinishedChoice,
   finishAll,
-  generated,
   type PlannedChoice,
   PlannedRequest,
 } from '../completions/request.ts';
 import { neighborsOf, samplingOf } from '../completions/sampling.ts';
+import { streamAll } from '../completions/stream.ts';
 import { joinLogprobs, LogprobsWriter, toldToken } from '../completions/tell.ts';
 import { Events } from '../event-stream.ts';
 import { Refusal } from '../refusal.ts';
@@ -23,6 +22,8 @@ import type {
   CompletionReply,
   CompletionRequest,
 } from '../wire.ts';
+
+const DEFAULT_MAX_TOKENS = 16;
 
 export const completions = defineRoute({
   method: 'post',
@@ -60,7 +61,8 @@ async function planCompletion(body: CompletionRequest, call: Call): Promise<Plan
       `${texts.length} prompts with ${best} choices each are more than ${MOST_CHOICES} choices. Ask for fewer at a time.`,
     );
   }
-  const sampling = samplingOf(body, options, model.info.vocabSize);
+  const { vocabSize } = model.info;
+  const sampling = samplingOf(body, { ...options, vocabSize, otherwise: DEFAULT_MAX_TOKENS });
   const prompts: Prompt[] = [];
   for (const text of texts) prompts.push(await readPrompt(text, model, options.promptTokens));
   const parts = {
@@ -193,43 +195,34 @@ function meanLogP({ tokens }: FinishedChoice): number {
   return own.reduce((sum, { logP }) => sum + logP, 0) / Math.max(1, own.length);
 }
 
-async function* streamCompletion(
+function streamCompletion(
   body: CompletionRequest,
   request: PlannedRequest,
   call: Call,
 ): AsyncGenerator<CompletionReply> {
-  const includesUsage = body.stream_options?.include_usage ?? false;
-  const head = { ...request.head, object: 'text_completion' as const };
-  let completionTokens = 0;
-  const stream = (choice: PlannedChoice) =>
-    streamChoice(choice, new ChoiceTeller(body, request, choice, call), (count) => {
-      completionTokens += count;
-    });
-  for await (const choice of merge(request.choices.map(stream))) {
-    yield { ...head, choices: [choice], ...(includesUsage && { usage: null }) };
-  }
-  if (includesUsage) yield { ...head, choices: [], usage: request.usage(completionTokens) };
+  return streamAll(request, {
+    object: 'text_completion' as const,
+    includesUsage: body.stream_options?.include_usage ?? false,
+    tell: (choice, tokens) => streamChoice(tokens, new ChoiceTeller(body, request, choice, call)),
+  });
 }
 
 async function* streamChoice(
-  { run }: PlannedChoice,
+  tokens: AsyncGenerator<ToldToken, FinishReason>,
   teller: ChoiceTeller,
-  onGenerated: (tokens: number) => void,
 ): AsyncGenerator<CompletionChoice> {
-  const stream = run();
   try {
     // With the first token: what is wrong is then said with a status of its own.
-    let step = await stream.next();
+    let step = await tokens.next();
     const opening = teller.opening();
     if (opening) yield opening;
-    for (; !step.done; step = await stream.next()) {
-      if (!step.value.isPrompt) onGenerated(1);
+    for (; !step.done; step = await tokens.next()) {
       const part = teller.tokens([step.value]);
       // Inside a character there is nothing to tell.
       if (part.text !== '' || part.logprobs || part.knn) yield part;
     }
     yield teller.end(step.value);
   } finally {
-    await stream.return(undefined as never);
+    await tokens.return('stop');
   }
 }

@@ -1,5 +1,6 @@
 /** Everything that can be asked, in the order in which the OpenAPI document tells it. */
 import type { Route } from '../route.ts';
+import { chat } from './chat.ts';
 import { completions } from './completions.ts';
 import { addDocument, getDocument, listDocuments, removeDocument } from './documents.ts';
 import { info, statistics } from './info.ts';
@@ -7,9 +8,11 @@ import { map, projectContext } from './map.ts';
 import { health, metrics, models } from './models.ts';
 import { score } from './score.ts';
 import { search } from './search.ts';
+import { detokenize, tokenize, tokenizerInfo } from './tokens.ts';
 
 export const ROUTES: readonly Route[] = [
   completions,
+  chat,
   models,
   info,
   statistics,
@@ -21,6 +24,9 @@ export const ROUTES: readonly Route[] = [
   removeDocument,
   map,
   projectContext,
+  tokenizerInfo,
+  tokenize,
+  detokenize,
   health,
   metrics,
 ];

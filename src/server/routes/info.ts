@@ -17,9 +17,9 @@ export const info = defineRoute({
   summary: 'The model, the stores, and how much may be asked.',
   reply: infoReply,
   readsStores: true,
-  handle: async (_, { service }) => ({
+  handle: (_, { service }) => ({
     version: packageVersion(),
-    model: await toldModel(service),
+    model: toldModel(service),
     stores: service.knnlm.stores.map(toldStore),
     limits: {
       concurrency: service.options.concurrency,
@@ -32,7 +32,7 @@ export const info = defineRoute({
   }),
 });
 
-async function toldModel({ knnlm, modelName }: Call['service']): Promise<InfoReply['model']> {
+function toldModel({ knnlm, modelName }: Call['service']): InfoReply['model'] {
   const { info } = knnlm.model;
   return {
     name: modelName,
@@ -47,7 +47,7 @@ async function toldModel({ knnlm, modelName }: Call['service']): Promise<InfoRep
     context_length: info.contextLength,
     bos: info.bos,
     eos: info.eos,
-    chat: false,
+    chat: knnlm.model.chatTemplate !== undefined,
   };
 }
 

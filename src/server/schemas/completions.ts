@@ -26,7 +26,7 @@ const prompt = z
 /** What completions and chat share. A null is a field left out, as in OpenAI's API. */
 export const samplingFields = {
   model: z.string().optional().describe('As /v1/models names it. Default: the one served.'),
-  max_tokens: count.nullish().describe('Tokens to write at most. Default 16.'),
+  max_tokens: count.nullish().describe('Tokens to write at most. Default 16, in a chat 1,024.'),
   temperature: z
     .number()
     .min(0)
