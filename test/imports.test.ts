@@ -13,6 +13,7 @@ const allowed: Record<string, string[]> = {
   indexes: ['indexes', 'math', 'errors', 'onnxruntime'],
   knnlm: ['knnlm', 'model', 'datastore', 'indexes', 'math', 'errors'],
   server: ['server', 'open', 'knnlm', 'model', 'datastore', 'indexes', 'math', 'errors'],
+  'ai-sdk': ['ai-sdk', 'knnlm', 'model', 'datastore', 'math', 'errors'],
   experiments: ['experiments', 'open', 'knnlm', 'model', 'datastore', 'indexes', 'math', 'errors'],
   cli: [
     'cli',

@@ -4,11 +4,11 @@
  */
 import { readdirSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { KnnLMError } from '../errors.ts';
 import { downloadModel, isHubId } from './hub-model.ts';
-import type { LoadModelOptions } from './language-model.ts';
+import type { LoadModelOptions, ModelInfo } from './language-model.ts';
 
 /** The package's own models, beside dist/ (or src/). */
 const BUNDLED = fileURLToPath(new URL('../../models/', import.meta.url));
@@ -44,4 +44,9 @@ export async function resolveModel(
 
 function isFolder(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
+
+/** A hub id or bundled name as it is; of a folder its name, since where it lies is nobody's business. */
+export function modelName({ name, folder }: Pick<ModelInfo, 'name' | 'folder'>): string {
+  return resolve(name) === resolve(folder) ? basename(resolve(folder)) : name;
 }

@@ -1,13 +1,6 @@
 /** By which names a server, its model and its state are known. */
 import { createHash, randomUUID } from 'node:crypto';
-import { basename, resolve } from 'node:path';
 import type { KnnLM } from '../knnlm/knnlm.ts';
-import type { ModelInfo } from '../model/language-model.ts';
-
-/** A hub id or bundled name as it is; of a folder its name, since where it lies is nobody's business. */
-export function modelName({ name, folder }: Pick<ModelInfo, 'name' | 'folder'>): string {
-  return resolve(name) === resolve(folder) ? basename(resolve(folder)) : name;
-}
 
 /** `cmpl-` and 24 letters that no other has. */
 export function newId(prefix: string): string {

@@ -2,8 +2,8 @@
 import { resolve } from 'node:path';
 import type { KnnLM } from '../knnlm/knnlm.ts';
 import type { OpenStore } from '../knnlm/open-stores.ts';
+import { modelName } from '../model/resolve-model.ts';
 import { Contributions } from './contributions.ts';
-import { modelName } from './identity.ts';
 import { Metrics } from './metrics.ts';
 import type { ResolvedOptions } from './options.ts';
 import { Refusal } from './refusal.ts';

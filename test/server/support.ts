@@ -88,9 +88,18 @@ export class TestServer {
 
   /** The reply, which is what its schema says and nothing more. */
   async ask(path: string, body?: unknown, options: AskOptions = {}): Promise<Asked> {
-    const response = await this.fetch(path, body, options);
+    return await this.read(await this.fetch(path, body, options), path, body, options);
+  }
+
+  /** The same of a reply that is there. */
+  async read(
+    response: Response,
+    path: string,
+    body?: unknown,
+    { method }: AskOptions = {},
+  ): Promise<Asked> {
     const reply = await response.json();
-    expectSchema(response.ok ? routeOf(options.method, path, body)?.reply : errorReply, reply);
+    expectSchema(response.ok ? routeOf(method, path, body)?.reply : errorReply, reply);
     return { status: response.status, headers: response.headers, body: reply };
   }
 
