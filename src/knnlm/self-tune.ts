@@ -11,6 +11,7 @@ import type { Entries } from './entries.ts';
 import { DEFAULT_SETTINGS } from './interpolate.ts';
 import { runSettingsSearch } from './run-settings-search.ts';
 import { gateReport, settingsOf, type TuneParts, type TuneRequest } from './tune.ts';
+import { curvesOf, keptCurves } from './tuning-curves.ts';
 import type { TuningWindow } from './tuning-windows.ts';
 import { planWindows, type Window } from './windows.ts';
 
@@ -55,6 +56,7 @@ export async function selfTune(
     windows: windows.length,
     perplexity: { lm: search.lm, knnlm: search.best.perplexity },
     ...(report && { gate: report }),
+    curves: keptCurves(curvesOf(search), settings.temperature),
     entries: datastore.entries,
   };
   if (gate && report?.used) {

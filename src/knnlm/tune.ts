@@ -15,9 +15,10 @@ import { DEFAULT_SETTINGS } from './interpolate.ts';
 import { readTokens } from './read-tokens.ts';
 import type { Retriever } from './retriever.ts';
 import { runSettingsSearch } from './run-settings-search.ts';
-import type { SettingsPoint, SettingsSearch, Surface } from './search-settings.ts';
+import type { SettingsPoint } from './search-settings.ts';
 import { type Overlap, type OverlapText, textOverlap } from './text-overlap.ts';
 import type { TrainedGate } from './train-gate.ts';
+import { curvesOf, keptCurves, type TuningCurves } from './tuning-curves.ts';
 import { type TuningWarning, tuningWarnings } from './tuning-warnings.ts';
 import { TuningWindows } from './tuning-windows.ts';
 import type { Progress } from './types.ts';
@@ -69,8 +70,7 @@ export interface Tuning {
   tokens: number;
   /** Targets of the text. */
   tokensOfText: number;
-  /** The best of each k; of each T and of each λ at the chosen k. */
-  curves: { k: SettingsPoint[]; temperature: SettingsPoint[]; surface: Surface };
+  curves: TuningCurves;
   overlap: Overlap;
   warnings: TuningWarning[];
   /** Whether the datastore now uses these settings. */
@@ -187,19 +187,9 @@ export function gateReport({ perplexity, crossValidated, constant }: TrainedGate
   return { perplexity, crossValidated, used: crossValidated < constant };
 }
 
-function curvesOf({ cells, best, surface }: SettingsSearch): Tuning['curves'] {
-  const least = (row: readonly SettingsPoint[]): SettingsPoint =>
-    row.reduce((a, b) => (b.perplexity < a.perplexity ? b : a));
-  return {
-    k: cells.map(least),
-    temperature: cells.find((row) => row[0]!.k === best.k)!,
-    surface,
-  };
-}
-
 /** What the manifest keeps: the settings, and what they were tuned on. */
 function settingsRecord(
-  { settings, perplexity, gate, documents, tokens }: Tuning,
+  { settings, perplexity, gate, documents, tokens, curves }: Tuning,
   texts: readonly OverlapText[],
   datastore: Entries,
 ): SettingsRecord {
@@ -212,6 +202,7 @@ function settingsRecord(
       text: documentHash(texts.map(({ hash }) => hash).join('\n')),
       perplexity: { ...perplexity },
       ...(gate && { gate }),
+      curves: keptCurves(curves, settings.temperature),
       entries: datastore.entries,
     },
   };
