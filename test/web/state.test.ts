@@ -13,7 +13,14 @@ import {
 import { leftOutMask, Mixer, memoryShare } from '../../web/src/state/mixture.ts';
 import { evidenceStep, logRatio, movedInWords, movedStep } from '../../web/src/state/moved.ts';
 import { placesOf } from '../../web/src/state/places.ts';
-import { assignDocuments, sourcesOf } from '../../web/src/state/sources.ts';
+import {
+  assignDocuments,
+  SWITCH_COST,
+  sourcesOf,
+  UNSOURCED,
+  wordStarts,
+} from '../../web/src/state/sources.ts';
+import { votersOf } from '../../web/src/state/voters.ts';
 import { readEvidence } from '../../web/src/store/evidence.ts';
 
 /** k neighbors of two documents over three tokens, of which the model gives a fourth the most. */
@@ -154,6 +161,7 @@ describe('The address', () => {
       ids: fc.array(fc.nat(300_000), { minLength: 1 }),
       prompted: fc.nat(),
       at: fc.nat(),
+      alone: fc.constant(true as const),
       k: fc.nat(),
       lambda: number,
       temperature: number,
@@ -228,6 +236,20 @@ describe('Sources', () => {
     expect(spans.map(({ note }) => note)).toEqual([1, 2, 1]);
   });
 
+  it('gives a word to one document, whose name follows the word and its comma', () => {
+    const pieces = [
+      { ...token({ a: 0.9 }), text: 'hyper' },
+      { ...token({ b: 0.9 }), text: 'tens' },
+      { ...token({ a: 0.9 }), text: 'ion' },
+      { ...token({ b: 0.9 }), text: ',' },
+      { ...token({ b: 0.9 }), text: ' edema' },
+      { ...token({ b: 0.9 }), text: 's' },
+    ];
+    expect(wordStarts(pieces)).toEqual([true, false, false, false, true, false]);
+    const { spans } = sourcesOf(pieces);
+    expect(spans.every(({ from }) => wordStarts(pieces)[from])).toBe(true);
+  });
+
   it('names no source where memory had no part', () => {
     const alone: KnnToken = { id: 1, text: 'a', p: 0.5, p_lm: 0.5, p_knn: 0 };
     const against = { ...token({}), neighbors: [neighbor('a', 2, 0.9)] };
@@ -249,8 +271,8 @@ describe('Sources', () => {
         const value = (path: (string | null)[]): number =>
           path.reduce((sum, document, t) => {
             const isNew = t > 0 && path[t - 1] !== document;
-            const own = document === null ? 0.12 : (shares[t]!.get(document) ?? 0);
-            return sum + own - (isNew ? 0.15 : 0);
+            const own = document === null ? UNSOURCED : (shares[t]!.get(document) ?? 0);
+            return sum + own - (isNew ? SWITCH_COST : 0);
           }, 0);
         const best = value(assignDocuments(shares));
         for (const document of [null, 'a', 'b', 'c']) {
@@ -258,6 +280,20 @@ describe('Sources', () => {
         }
       }),
     );
+  });
+});
+
+describe('Voters', () => {
+  it('are the documents whose neighbors say the token, by weight, and the nearest of each', () => {
+    const told = raw([1, 2, 3, 4], [1, 2, 1, 1], [0, 0, 1, 1]);
+    const weights = Float64Array.of(0.3, 0.3, 0.1, 0.3);
+    const voters = votersOf(told, weights, 1);
+    expect(voters.map(({ document, nearest }) => [document, nearest])).toEqual([
+      ['two', 2],
+      ['one', 0],
+    ]);
+    expect(voters[0]!.share).toBeCloseTo(0.4 / 0.7, 12);
+    expect(votersOf(told, weights, 9)).toEqual([]);
   });
 });
 
@@ -292,8 +328,15 @@ describe('Places, tints and evidence', () => {
       readEvidence({
         tokens: 5,
         perplexity: { lm: 40, knnlm: 30 },
-        curves: { lambda: curve, temperature: curve },
-      })?.curves?.lambda[1],
-    ).toEqual({ at: 0.5, perplexity: 30 });
+        curves: { lambda: curve, temperature: curve, k: 'none' },
+      })?.curves,
+    ).toEqual({
+      lambda: [
+        { at: 0, perplexity: 40 },
+        { at: 0.5, perplexity: 30 },
+      ],
+      temperature: expect.anything(),
+      k: undefined,
+    });
   });
 });

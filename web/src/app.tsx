@@ -1,12 +1,12 @@
 /** The frame around the views: name, navigation, theme, what is served; and the state they share. */
 import type { ComponentType } from 'preact';
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import type { InfoReply } from '../../src/server/wire.ts';
 import { KeyForm } from './parts/key-form.tsx';
 import { ErrorNote, Waiting } from './parts/states.tsx';
 import { ThemeButton } from './parts/theme-button.tsx';
 import { request, UNAUTHORIZED } from './state/api.ts';
-import { shortCount } from './state/format.ts';
+import { plural, shortCount } from './state/format.ts';
 import { type Loaded, type Navigation, useLoaded, useNavigation } from './state/hooks.ts';
 import { toFragment, VIEWS, type View } from './state/inspection.ts';
 import { WriteView } from './write/write-view.tsx';
@@ -34,6 +34,9 @@ const NAMES: Record<View, string> = {
 export function App() {
   const navigation = useNavigation();
   const { view } = navigation.inspection;
+  /** Where each view was left; the link of the open view starts it afresh. */
+  const left = useRef<Partial<Record<View, string>>>({});
+  left.current[view] = toFragment(navigation.inspection);
   const info = useLoaded<InfoReply>('info', (signal) => request('/v1/knn/info', { signal }));
   useEffect(() => {
     document.title = `${NAMES[view]} · knnlm`;
@@ -44,14 +47,14 @@ export function App() {
         Skip to the content
       </a>
       <header class="bar">
-        <span class="wordmark">
+        <a class="wordmark" href={toFragment({ view: 'write' })}>
           knn<i>lm</i>
-        </span>
+        </a>
         <nav aria-label="Views">
           {VIEWS.map((name) => (
             <a
               key={name}
-              href={toFragment({ view: name })}
+              href={(name !== view && left.current[name]) || toFragment({ view: name })}
               aria-current={name === view ? 'page' : undefined}
             >
               {NAMES[name]}
@@ -103,8 +106,9 @@ function Served({ info }: { info?: InfoReply }) {
   const entries = info.stores.reduce((sum, store) => sum + store.entries, 0);
   const documents = info.stores.reduce((sum, store) => sum + store.documents, 0);
   return (
-    <span class="served">
-      {info.model.name} with {shortCount(documents)} documents, {shortCount(entries)} contexts
+    <span class="served" title={`${info.model.name}, knnlm ${info.version}`}>
+      {info.model.name} <span class="served-with">with</span> {plural(documents, 'document')}
+      <span class="served-with">, {shortCount(entries)} contexts</span>
     </span>
   );
 }

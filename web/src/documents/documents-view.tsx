@@ -6,6 +6,7 @@ import { VirtualList } from '../parts/virtual-list.tsx';
 import { count, plural, shortCount } from '../state/format.ts';
 import { useSettled } from '../state/hooks.ts';
 import { AddDocuments } from './add-documents.tsx';
+import { Lately } from './lately.tsx';
 import { Reader } from './reader.tsx';
 import { RemoveDialog } from './remove-dialog.tsx';
 import { useDocuments } from './use-documents.ts';
@@ -17,6 +18,7 @@ export function DocumentsView({ info, inspection, amend, refresh }: ViewProps) {
   const { query = '', document } = inspection;
   const [version, setVersion] = useState(0);
   const [removing, setRemoving] = useState<{ id: string; store: string }>();
+  const [removed, setRemoved] = useState('');
   const documents = useDocuments(useSettled(query, 150), undefined, version);
   const changed = (): void => {
     setVersion((number) => number + 1);
@@ -41,6 +43,9 @@ export function DocumentsView({ info, inspection, amend, refresh }: ViewProps) {
             onInput={(event) => amend({ query: event.currentTarget.value || undefined })}
           />
         </label>
+        <p class="soft" role="status">
+          {removed && `“${removed}” has left memory.`}
+        </p>
         {documents.error && <ErrorNote error={documents.error} onRetry={documents.retry} />}
         {documents.total === undefined && !documents.error && (
           <Waiting what="Listing the documents" />
@@ -73,6 +78,7 @@ export function DocumentsView({ info, inspection, amend, refresh }: ViewProps) {
                   <button
                     type="button"
                     class="title"
+                    title={row.id}
                     aria-current={isCurrent ? 'true' : undefined}
                     onClick={() =>
                       amend({ document: row.id, store: row.store, position: undefined })
@@ -81,7 +87,7 @@ export function DocumentsView({ info, inspection, amend, refresh }: ViewProps) {
                     {row.id}
                   </button>
                   <span class="meta">
-                    {shortCount(row.entries)} contexts
+                    {shortCount(row.entries)} {row.entries === 1 ? 'context' : 'contexts'}
                     {info.stores.length > 1 && ` in ${row.store}`}
                     {row.contribution.tokens > 0 &&
                       `, behind ${plural(row.contribution.tokens, 'token')} lately`}
@@ -114,7 +120,7 @@ export function DocumentsView({ info, inspection, amend, refresh }: ViewProps) {
         />
       ) : (
         <div class="reader is-idle">
-          <Empty title="Open a document to read it as memory holds it." />
+          <Lately version={version} onOpen={(id, store) => amend({ document: id, store })} />
         </div>
       )}
       {removing && (
@@ -124,6 +130,7 @@ export function DocumentsView({ info, inspection, amend, refresh }: ViewProps) {
           onRemoved={() => {
             if (removing.id === document) amend({ document: undefined, position: undefined });
             setRemoving(undefined);
+            setRemoved(removing.id);
             changed();
           }}
         />

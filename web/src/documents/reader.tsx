@@ -1,9 +1,10 @@
 /** A document as memory holds it, opened at a place, with more on either side when asked for. */
+import type { RefObject } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { DocumentTextReply } from '../../../src/server/wire.ts';
 import { ErrorNote, Waiting } from '../parts/states.tsx';
 import { request } from '../state/api.ts';
-import { count, percent, plural } from '../state/format.ts';
+import { percent, plural, visibleToken } from '../state/format.ts';
 import { useLoaded } from '../state/hooks.ts';
 
 /** Tokens told around a place, and more each time. */
@@ -46,43 +47,60 @@ export function Reader({ id, store, position, isWritable, onClose, onRemove }: R
         <button type="button" class="plain close" onClick={onClose} aria-label="Close the document">
           ×
         </button>
-      </header>
-      {loaded.error && <ErrorNote error={loaded.error} onRetry={loaded.retry} />}
-      {!value && loaded.isLoading && <Waiting what="Opening the document" isSlow={loaded.isSlow} />}
-      {value && (
-        <>
+        {value && (
           <p class="meta">
-            {plural(value.document.entries, 'context')}
-            {value.document.contribution.tokens > 0 &&
-              `, lately behind ${plural(value.document.contribution.tokens, 'token')}, ${percent(
-                value.document.contribution.share / value.document.contribution.tokens,
-              )} of each on average`}
+            <span>{described(value)}</span>
             {isWritable && (
-              <button type="button" class="plain" onClick={() => onRemove(value.document.store)}>
+              <button type="button" class="danger" onClick={() => onRemove(value.document.store)}>
                 Remove from memory
               </button>
             )}
           </p>
+        )}
+      </header>
+      {loaded.error && <ErrorNote error={loaded.error} onRetry={loaded.retry} />}
+      {!value && loaded.isLoading && <Waiting what="Opening the document" isSlow={loaded.isSlow} />}
+      {value && (
+        <div class="reader-text" tabIndex={0} role="region" aria-label="Text of the document">
           {value.from > 0 && (
             <button type="button" class="plain" onClick={() => more('before')}>
-              {count(value.from)} tokens before this
+              {plural(value.from, 'token')} before this
             </button>
           )}
           <div class="prose">
             {value.pieces.slice(0, Math.max(0, at)).join('')}
             {at >= 0 && at < value.pieces.length && (
-              <mark ref={marked}>{value.pieces[at] === '' ? '∎' : value.pieces[at]}</mark>
+              <Marked piece={value.pieces[at]!} mark={marked} />
             )}
             {value.pieces.slice(at + 1).join('')}
           </div>
           {value.from + value.pieces.length < value.total && (
             <button type="button" class="plain" onClick={() => more('after')}>
-              {count(value.total - value.from - value.pieces.length)} tokens after this
+              {plural(value.total - value.from - value.pieces.length, 'token')} after this
             </button>
           )}
-        </>
+        </div>
       )}
     </article>
+  );
+}
+
+function described({ document: { entries, contribution } }: DocumentTextReply): string {
+  const contexts = plural(entries, 'context');
+  if (contribution.tokens === 0) return contexts;
+  const share = percent(contribution.share / contribution.tokens);
+  return `${contexts}. Lately behind ${plural(contribution.tokens, 'token')}, with ${share} of each on average.`;
+}
+
+/** Without the space before it and the break after it. */
+function Marked({ piece, mark }: { piece: string; mark: RefObject<HTMLElement | null> }) {
+  const [, before, inside, after] = /^(\s*)(.*?)(\s*)$/s.exec(piece)!;
+  return (
+    <>
+      {inside && before}
+      <mark ref={mark}>{inside || visibleToken(piece)}</mark>
+      {inside ? after : piece}
+    </>
   );
 }
 

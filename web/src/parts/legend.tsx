@@ -6,15 +6,15 @@ export function Legend() {
   return (
     <p class="legend">
       <span>
-        Memory made it <b class="tok down2">less likely</b>
+        Memory made it <b class="tok ink down2">less likely</b>
       </span>
       <span class="scale" aria-hidden="true">
         {STEPS.map((name) => (
-          <i key={name} class={`tok ${name}`} />
+          <i key={name} class={`tok ink ${name}`} />
         ))}
       </span>
       <span>
-        <b class="tok up2 e2">likelier</b>
+        <b class="tok ink up2 e2">likelier</b>
       </span>
       <span>The thicker the line, the more of its probability came from documents.</span>
     </p>

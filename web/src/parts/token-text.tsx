@@ -1,24 +1,11 @@
 /**
  * A text whose tokens can be picked, each tinted by how far memory moved it. One stop for the Tab key; arrow keys go
- * from token to token. Long texts are drawn in parts, so that picking a token draws one part anew.
+ * from token to token and from line to line. Long texts are drawn in parts, so that picking a token draws one part anew.
  */
 import { memo } from 'preact/compat';
 import { useEffect, useRef } from 'preact/hooks';
-import { percent, visibleToken } from '../state/format.ts';
-import { evidenceStep, movedInWords, movedStep } from '../state/moved.ts';
 import type { Span } from '../state/sources.ts';
-
-export interface ShownToken {
-  text: string;
-  /** log p - log p_LM, nats. */
-  moved: number;
-  /** Share of its probability that came from the neighbors. */
-  share: number;
-  /** Under the mixture and the model alone. */
-  p: number;
-  pLm: number;
-  isPrompt?: boolean;
-}
+import { type ShownToken, Token } from './token.tsx';
 
 export interface TokenTextProps {
   label: string;
@@ -29,7 +16,8 @@ export interface TokenTextProps {
   /** Footnote whose spans stand out. */
   noted?: number;
   onSelect: (index: number) => void;
-  onNote?: (note: number) => void;
+  /** Told of the footnote of the span under the pointer. */
+  onNote?: (note: number | undefined) => void;
 }
 
 /** Tokens in one part at most. */
@@ -41,8 +29,10 @@ export function TokenText({ label, tokens, spans, selected, ...props }: TokenTex
   const current = selected ?? -1;
   useEffect(() => {
     const token = box.current?.querySelector<HTMLElement>('[aria-selected="true"]');
-    if (token && box.current?.contains(document.activeElement)) token.focus();
-  }, [current]);
+    if (!token) return;
+    if (box.current!.contains(document.activeElement)) token.focus({ preventScroll: true });
+    token.scrollIntoView({ block: 'nearest' });
+  }, [current, current < tokens.length]);
   const pick = (event: Event): void => {
     const token = (event.target as HTMLElement).closest<HTMLElement>('[data-t]');
     if (token) props.onSelect(Number(token.dataset.t));
@@ -50,10 +40,14 @@ export function TokenText({ label, tokens, spans, selected, ...props }: TokenTex
   const move = (event: KeyboardEvent): void => {
     const focused = (event.target as HTMLElement).dataset.t;
     const at = focused === undefined ? Math.max(0, current) : Number(focused);
-    const next = nextToken(event.key, at, tokens.length);
-    if (next === undefined) return;
+    const next = nextToken(event.key, at, tokens.length, box.current!);
+    if (next === undefined || event.metaKey || event.ctrlKey || event.altKey) return;
     event.preventDefault();
     props.onSelect(next);
+  };
+  const note = (event: Event): void => {
+    const span = (event.target as HTMLElement).closest<HTMLElement>('[data-note]');
+    props.onNote?.(span ? Number(span.dataset.note) : undefined);
   };
   return (
     <div
@@ -65,6 +59,9 @@ export function TokenText({ label, tokens, spans, selected, ...props }: TokenTex
       tabIndex={-1}
       onClick={pick}
       onKeyDown={move}
+      onFocusIn={props.onNote && note}
+      onPointerOver={props.onNote && note}
+      onPointerLeave={props.onNote && (() => props.onNote!(undefined))}
     >
       {parts.map((part) => {
         const [from, to] = [part[0]!.from, part.at(-1)!.to];
@@ -73,7 +70,6 @@ export function TokenText({ label, tokens, spans, selected, ...props }: TokenTex
             key={from}
             spans={part}
             tokens={tokens}
-            version={tokens.length > to ? to : tokens.length}
             selected={current >= from && current < to ? current : -1}
             stop={current < 0 ? (from === 0 ? 0 : -1) : current}
             noted={part.some(({ note }) => note === props.noted) ? props.noted : undefined}
@@ -84,10 +80,14 @@ export function TokenText({ label, tokens, spans, selected, ...props }: TokenTex
   );
 }
 
+interface Piece extends Span {
+  /** false for a part of a span that goes on in the next. */
+  isWhole?: boolean;
+}
+
 interface PartProps {
-  spans: readonly Span[];
+  spans: readonly Piece[];
   tokens: readonly ShownToken[];
-  version: number;
   selected: number;
   /** The token that the Tab key stops at. */
   stop: number;
@@ -118,18 +118,17 @@ const Part = memo(
             data-note={span.note}
           >
             {inside}
-            <sup aria-hidden="true">{span.note}</sup>
+            {span.isWhole !== false && <sup aria-hidden="true">{span.note}</sup>}
           </span>
         );
       })}
     </>
   ),
   (before, after) =>
-    before.tokens === after.tokens &&
     before.selected === after.selected &&
     before.noted === after.noted &&
-    before.version === after.version &&
     isInside(before) === isInside(after) &&
+    areSameTokens(before, after) &&
     JSON.stringify(before.spans) === JSON.stringify(after.spans),
 );
 
@@ -138,40 +137,20 @@ function isInside({ spans, stop }: PartProps): boolean {
   return stop >= spans[0]!.from && stop < spans.at(-1)!.to;
 }
 
-interface TokenProps {
-  at: number;
-  token: ShownToken;
-  isSelected: boolean;
-  isStop: boolean;
-}
-
-function Token({ at, token, isSelected, isStop }: TokenProps) {
-  const step = movedStep(token.moved);
-  const name = step > 0 ? `up${step}` : step < 0 ? `down${-step}` : 'same';
-  const evidence = evidenceStep(token.share);
-  const words = `${visibleToken(token.text)}: ${movedInWords(token.moved)}, ${percent(token.pLm)} to ${percent(token.p)}`;
-  return (
-    <span
-      role="option"
-      aria-selected={isSelected}
-      aria-label={words}
-      title={words}
-      tabIndex={isStop ? 0 : -1}
-      data-t={at}
-      class={`tok ${name} e${evidence}${token.isPrompt ? ' is-prompt' : ''}`}
-    >
-      {token.text === '' ? '∎' : token.text}
-    </span>
-  );
+/** A text grows at its end, or is another altogether. */
+function areSameTokens(before: PartProps, after: PartProps): boolean {
+  const [first, last] = [after.spans[0]!.from, after.spans.at(-1)!.to - 1];
+  return before.tokens[first] === after.tokens[first] && before.tokens[last] === after.tokens[last];
 }
 
 /** Spans in parts of some 128 tokens; a longer span is split. */
-function cut(spans: readonly Span[]): Span[][] {
-  const parts: Span[][] = [];
+function cut(spans: readonly Span[]): Piece[][] {
+  const parts: Piece[][] = [];
   let size = PART;
   for (const span of spans) {
     for (let from = span.from; from < span.to; from += PART) {
-      const piece = { ...span, from, to: Math.min(span.to, from + PART) };
+      const to = Math.min(span.to, from + PART);
+      const piece = { ...span, from, to, ...(to < span.to && { isWhole: false }) };
       if (size + piece.to - piece.from > PART) {
         parts.push([]);
         size = 0;
@@ -183,17 +162,40 @@ function cut(spans: readonly Span[]): Span[][] {
   return parts;
 }
 
-function nextToken(key: string, at: number, count: number): number | undefined {
-  const next: Record<string, number> = {
-    ArrowRight: at + 1,
-    ArrowLeft: at - 1,
-    ArrowDown: at + 10,
-    ArrowUp: at - 10,
-    Home: 0,
-    End: count - 1,
-    Enter: at,
-    ' ': at,
+/** Where a key goes from a token; undefined when it is no key for that. */
+function nextToken(key: string, at: number, count: number, box: HTMLElement): number | undefined {
+  const next: Record<string, () => number> = {
+    ArrowRight: () => at + 1,
+    ArrowLeft: () => at - 1,
+    ArrowDown: () => onNextLine(box, at, 1),
+    ArrowUp: () => onNextLine(box, at, -1),
+    Home: () => 0,
+    End: () => count - 1,
+    Enter: () => at,
+    ' ': () => at,
   };
-  const to = next[key];
+  const to = next[key]?.();
   return to === undefined ? undefined : Math.max(0, Math.min(count - 1, to));
+}
+
+/** The token below or above; the same one where there is no such line. */
+function onNextLine(box: HTMLElement, at: number, step: 1 | -1): number {
+  const places = box.querySelectorAll<HTMLElement>('[data-t]');
+  const middleOf = (t: number) => {
+    const { left, right, top, height } = places[t]!.getBoundingClientRect();
+    return { x: (left + right) / 2, y: top + height / 2, height };
+  };
+  const from = middleOf(at);
+  let [best, least] = [at, Number.POSITIVE_INFINITY];
+  let line: number | undefined;
+  for (let t = at + step; t >= 0 && t < places.length; t += step) {
+    const { x, y, height } = middleOf(t);
+    if (Math.abs(y - (line ?? from.y)) > height / 2) {
+      if (line !== undefined) break;
+      line = y;
+    }
+    if (line === undefined || Math.abs(x - from.x) >= least) continue;
+    [best, least] = [t, Math.abs(x - from.x)];
+  }
+  return best;
 }

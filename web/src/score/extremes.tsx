@@ -1,10 +1,13 @@
 /** The tokens that memory helped and hurt the most. */
 import { useMemo } from 'preact/hooks';
 import type { ScoredToken } from '../../../src/server/wire.ts';
+import { fromWholeWord } from '../parts/passage.tsx';
 import { percent, visibleToken } from '../state/format.ts';
 import { logOf } from './use-score.ts';
 
 const SHOWN = 8;
+/** Tokens shown before each. */
+const BEFORE = 5;
 /** Nats; less is no change worth a line. */
 const LEAST = 0.05;
 
@@ -37,7 +40,10 @@ export function Extremes({ tokens, onSelect }: ExtremesProps) {
           return (
             <li key={index}>
               <button type="button" class="extreme" onClick={() => onSelect(index)}>
-                <span class={`tok ${kind}`}>{visibleToken(token.text)}</span>
+                <span class="in-text">
+                  {textBefore(tokens, index)}
+                  <span class={`tok ink ${kind}`}>{visibleToken(token.text)}</span>
+                </span>
                 <span class="meta">
                   {percent(Math.exp(token.log_p_lm))} → {percent(Math.exp(logOf(token.log_p)))}
                 </span>
@@ -50,9 +56,17 @@ export function Extremes({ tokens, onSelect }: ExtremesProps) {
     </section>
   );
   return (
-    <aside class="panel" aria-label="Most helped and most hurt">
+    <aside class="panel is-list" aria-label="Most helped and most hurt">
       {list('Helped most', helped, 'up2', 'Memory helped with no token so far.')}
       {list('Hurt most', hurt, 'down2', 'Memory hurt no token so far.')}
     </aside>
   );
+}
+
+/** Some words that a token follows. */
+function textBefore(tokens: readonly ScoredToken[], index: number): string {
+  const texts = tokens.slice(Math.max(0, index - BEFORE), index).map(({ text }) => text);
+  const joined = texts.join('');
+  const before = index > BEFORE ? fromWholeWord(joined) : joined;
+  return before + (/^\s/.test(tokens[index]!.text) ? ' ' : '');
 }

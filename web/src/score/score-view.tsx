@@ -3,9 +3,11 @@ import { useMemo, useState } from 'preact/hooks';
 import type { ScoredToken } from '../../../src/server/wire.ts';
 import type { ViewProps } from '../app.tsx';
 import { CopyButtons } from '../parts/copy-buttons.tsx';
+import { Deviations } from '../parts/deviations.tsx';
 import { Legend } from '../parts/legend.tsx';
 import { ErrorNote, Waiting } from '../parts/states.tsx';
-import { type ShownToken, TokenText } from '../parts/token-text.tsx';
+import type { ShownToken } from '../parts/token.tsx';
+import { TokenText } from '../parts/token-text.tsx';
 import { plural } from '../state/format.ts';
 import { memoryShare } from '../state/mixture.ts';
 import { logRatio } from '../state/moved.ts';
@@ -25,7 +27,11 @@ export function ScoreView(props: ViewProps) {
   const [long, setLong] = useState('');
   const text = inspection.text ?? long;
   const scoring = useScore(info, inspection, text);
-  const shown = useMemo(() => scoring.tokens.map(shownToken), [scoring.tokens]);
+  const { eos } = info.model;
+  const shown = useMemo(
+    () => scoring.tokens.map((token) => shownToken(token, eos)),
+    [scoring.tokens, eos],
+  );
   const spans = useMemo<Span[]>(
     () => (shown.length > 0 ? [{ from: 0, to: shown.length, note: 0 }] : []),
     [shown.length],
@@ -53,6 +59,7 @@ export function ScoreView(props: ViewProps) {
   return (
     <div class={`inspect is-score${at === undefined ? '' : ' has-token'}`}>
       <section class="reading" aria-label="Scored text">
+        <h1 class="visually-hidden">A text with and without memory</h1>
         <Figures scoring={scoring} />
         {shown.length > 0 && <Strip tokens={shown} selected={at} onSelect={select} />}
         <Legend />
@@ -86,6 +93,12 @@ export function ScoreView(props: ViewProps) {
             noLink={inspection.text ? undefined : 'The text is too long for a link.'}
           />
         </div>
+        <Deviations
+          info={info}
+          inspection={inspection}
+          amend={amend}
+          onOpen={(document) => go({ view: 'documents', document })}
+        />
         <p class="visually-hidden" role="status">
           {scoring.isRunning ? '' : `${plural(shown.length, 'token')} scored`}
         </p>
@@ -107,8 +120,17 @@ export function ScoreView(props: ViewProps) {
   );
 }
 
-function shownToken({ text, log_p, log_p_lm, log_p_knn }: ScoredToken): ShownToken {
+/** By the token told: a text that grows is drawn anew at its end only. */
+const known = new WeakMap<ScoredToken, ShownToken>();
+
+function shownToken(token: ScoredToken, eos: number): ShownToken {
+  const before = known.get(token);
+  if (before) return before;
+  const { id, text, log_p, log_p_lm, log_p_knn } = token;
   const [p, pLm] = [Math.exp(logOf(log_p)), Math.exp(log_p_lm)];
   const share = memoryShare({ p, p_lm: pLm, p_knn: log_p_knn === null ? 0 : Math.exp(log_p_knn) });
-  return { text, p, pLm, share, moved: logRatio(p, pLm) };
+  const isEnd = id === eos && text === '';
+  const shown = { text, p, pLm, share, moved: logRatio(p, pLm), ...(isEnd && { isEnd }) };
+  known.set(token, shown);
+  return shown;
 }

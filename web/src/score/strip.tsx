@@ -1,7 +1,7 @@
 /** All tokens of a text as one strip: up where memory helped, down where it hurt, in nats. */
 import { useEffect, useRef, useState } from 'preact/hooks';
-import type { ShownToken } from '../parts/token-text.tsx';
-import { pageColors } from '../state/colors.ts';
+import type { ShownToken } from '../parts/token.tsx';
+import { pageColors, useTheme } from '../state/colors.ts';
 import { visibleToken } from '../state/format.ts';
 import { movedInWords } from '../state/moved.ts';
 
@@ -20,6 +20,7 @@ export function Strip({ tokens, selected, onSelect }: StripProps) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const [width, setWidth] = useState(0);
   const [over, setOver] = useState<number>();
+  const theme = useTheme();
   useEffect(() => {
     const observer = new ResizeObserver(([entry]) => setWidth(entry!.contentRect.width));
     observer.observe(canvas.current!);
@@ -27,7 +28,7 @@ export function Strip({ tokens, selected, onSelect }: StripProps) {
   }, []);
   useEffect(() => {
     if (width > 0) draw(canvas.current!, tokens, width, over ?? selected);
-  }, [tokens, width, selected, over]);
+  }, [tokens, width, selected, over, theme]);
   const at = (event: MouseEvent): number =>
     Math.min(tokens.length - 1, Math.floor((event.offsetX / width) * tokens.length));
   const named = over === undefined ? undefined : tokens[over];
@@ -61,17 +62,18 @@ function draw(
   canvas.height = HEIGHT * ratio;
   const context = canvas.getContext('2d')!;
   const color = pageColors();
-  const middle = canvas.height / 2;
   // At most one bar per two pixels: of more tokens a bar is the mean.
   const bars = Math.min(tokens.length, Math.floor(width / 2));
   const step = canvas.width / bars;
+  const [up, down] = reach(tokens);
+  const middle = (canvas.height * up) / (up + down);
   for (let bar = 0; bar < bars; bar++) {
     const from = Math.floor((bar * tokens.length) / bars);
     const to = Math.max(from + 1, Math.floor(((bar + 1) * tokens.length) / bars));
     let moved = 0;
     for (let t = from; t < to; t++) moved += tokens[t]!.moved / (to - from);
     const isMarked = marked !== undefined && marked >= from && marked < to;
-    const height = (Math.max(-MOST, Math.min(MOST, moved)) / MOST) * (middle - 4 * ratio);
+    const height = (Math.max(-down, Math.min(up, moved)) / (up + down)) * canvas.height;
     if (isMarked) {
       context.fillStyle = color('--rule');
       context.fillRect(bar * step, 0, Math.max(step, 2 * ratio), canvas.height);
@@ -81,4 +83,14 @@ function draw(
   }
   context.fillStyle = color('--line');
   context.fillRect(0, middle, canvas.width, ratio);
+}
+
+/** Nats shown above and below the line: as far as the tokens reach, and a little on either side at least. */
+function reach(tokens: readonly ShownToken[]): [up: number, down: number] {
+  let [up, down] = [MOST / 4, MOST / 4];
+  for (const { moved } of tokens) {
+    up = Math.max(up, Math.min(MOST, moved));
+    down = Math.max(down, Math.min(MOST, -moved));
+  }
+  return [up, down];
 }

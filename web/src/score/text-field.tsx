@@ -1,30 +1,22 @@
 /** A text to score: typed, pasted, dropped or opened as a file. */
 import { useState } from 'preact/hooks';
+import { ErrorNote } from '../parts/states.tsx';
+import { readText, useDroppedFiles } from '../state/files.ts';
 
 export function TextField({ onScore }: { onScore: (text: string) => void }) {
   const [text, setText] = useState('');
-  const [isOver, setOver] = useState(false);
-  const drop = (event: DragEvent): void => {
+  const [error, setError] = useState<Error>();
+  const open = (file: File | undefined): void => {
+    setError(undefined);
+    if (file) readText(file).then(setText, setError);
+  };
+  const isOver = useDroppedFiles((files) => open(files[0]));
+  const submit = (event: Event): void => {
     event.preventDefault();
-    setOver(false);
-    const file = event.dataTransfer?.files[0];
-    if (file) void file.text().then(setText);
-    else setText(event.dataTransfer?.getData('text/plain') ?? '');
+    if (text.trim()) onScore(text);
   };
   return (
-    <form
-      class={`composer${isOver ? ' is-over' : ''}`}
-      onSubmit={(event) => {
-        event.preventDefault();
-        if (text.trim()) onScore(text);
-      }}
-      onDragOver={(event) => {
-        event.preventDefault();
-        setOver(true);
-      }}
-      onDragLeave={() => setOver(false)}
-      onDrop={drop}
-    >
+    <form class={`composer${isOver ? ' is-over' : ''}`} onSubmit={submit}>
       <label>
         <span class="label">Text, typed or pasted, or a file dropped here</span>
         <textarea
@@ -32,13 +24,11 @@ export function TextField({ onScore }: { onScore: (text: string) => void }) {
           value={text}
           onInput={(event) => setText(event.currentTarget.value)}
           onKeyDown={(event) =>
-            event.key === 'Enter' &&
-            (event.metaKey || event.ctrlKey) &&
-            text.trim() &&
-            onScore(text)
+            event.key === 'Enter' && (event.metaKey || event.ctrlKey) && submit(event)
           }
         />
       </label>
+      {error && <ErrorNote error={error} />}
       <div class="row">
         <button type="submit" class="primary" disabled={!text.trim()}>
           Score
@@ -48,7 +38,7 @@ export function TextField({ onScore }: { onScore: (text: string) => void }) {
           <input
             type="file"
             accept=".txt,.md,text/*"
-            onChange={(event) => void event.currentTarget.files?.[0]?.text().then(setText)}
+            onChange={(event) => open(event.currentTarget.files?.[0])}
           />
         </label>
         <kbd class="soft">Ctrl ↵</kbd>

@@ -7,10 +7,13 @@ export const UNAUTHORIZED = 'knnlm-unauthorized';
 
 export class RequestFailed extends Error {
   readonly status: number;
+  /** Of the server's error, such as `document_exists`. */
+  readonly code: string | null;
 
-  constructor(message: string, status: number) {
+  constructor(message: string, status: number, code: string | null = null) {
     super(message);
     this.status = status;
+    this.code = code;
   }
 }
 
@@ -44,7 +47,7 @@ export async function* events<T>(path: string, options: RequestOptions): AsyncGe
         const data = line.slice(5).trim();
         if (data === '[DONE]') return;
         const event = JSON.parse(data) as T & Partial<ErrorReply>;
-        if (event.error) throw new RequestFailed(event.error.message, 500);
+        if (event.error) throw new RequestFailed(event.error.message, 500, event.error.code);
         yield event as Awaited<T>;
       }
     }
@@ -66,7 +69,7 @@ async function send(path: string, { method, body, signal }: RequestOptions): Pro
     signal,
   }).catch((error: unknown) => {
     if (signal?.aborted) throw error;
-    throw new RequestFailed('The server cannot be reached. Is `knnlm serve` still running?', 0);
+    throw new RequestFailed('The server cannot be reached. Is “knnlm serve” still running?', 0);
   });
   if (response.ok) return response;
   if (response.status === 401) dispatchEvent(new Event(UNAUTHORIZED));
@@ -74,5 +77,6 @@ async function send(path: string, { method, body, signal }: RequestOptions): Pro
   throw new RequestFailed(
     reply?.error.message ?? `The server answered with ${response.status}.`,
     response.status,
+    reply?.error.code,
   );
 }

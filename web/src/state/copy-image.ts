@@ -1,5 +1,5 @@
 /** An inspection as a PNG: the text with its tints and lines, the sources below, in the colors of the page. */
-import type { ShownToken } from '../parts/token-text.tsx';
+import type { ShownToken } from '../parts/token.tsx';
 import { pageColors } from './colors.ts';
 import { evidenceStep, movedStep } from './moved.ts';
 import type { Span } from './sources.ts';

@@ -13,6 +13,8 @@ export interface Inspection {
   prompted?: number;
   /** The token looked at. */
   at?: number;
+  /** Beside what was written, what the model would have written without memory. */
+  alone?: true;
   /** Settings that differ from the store's own. */
   k?: number;
   lambda?: number;
@@ -29,7 +31,7 @@ export interface Inspection {
   position?: number;
   /** What colors the map. */
   color?: 'document' | 'target';
-  /** A context whose place the map shows. */
+  /** A context whose place the map shows; or `ids`. */
   context?: string;
 }
 
@@ -47,6 +49,7 @@ export function toFragment(inspection: Inspection): string {
     if (inspection[name] !== undefined) fields.set(name, String(inspection[name]));
   }
   if (inspection.gate !== undefined) fields.set('gate', inspection.gate ? '1' : '0');
+  if (inspection.alone) fields.set('alone', '1');
   if (inspection.color) fields.set('color', inspection.color);
   for (const document of inspection.exclude ?? []) fields.append('exclude', document);
   const query = fields.toString();
@@ -67,10 +70,13 @@ export function fromFragment(fragment: string): Inspection {
     const value = Number.parseFloat(fields.get(key) ?? '');
     if (Number.isFinite(value) && value >= 0) inspection[key] = value;
   }
-  const ids = (fields.get('ids') ?? '').split('.').map((id) => Number.parseInt(id, 36));
-  if (ids.every((id) => Number.isSafeInteger(id) && id >= 0)) inspection.ids = ids;
+  const ids = (fields.get('ids') ?? '').split('.');
+  if (ids.every((id) => /^[0-9a-z]{1,9}$/.test(id))) {
+    inspection.ids = ids.map((id) => Number.parseInt(id, 36));
+  }
   const gate = fields.get('gate');
   if (gate === '0' || gate === '1') inspection.gate = gate === '1';
+  if (fields.get('alone') === '1') inspection.alone = true;
   const color = fields.get('color');
   if (color === 'document' || color === 'target') inspection.color = color;
   if (fields.has('exclude')) inspection.exclude = fields.getAll('exclude').filter(Boolean);

@@ -1,11 +1,14 @@
-/** Which documents a text drew on: tokens in a row that one document supports become a span, a document a footnote. */
+/** Which documents a text drew on: words in a row that one document supports become a span, a document a footnote. */
 import type { KnnToken, Neighbor } from '../../../src/server/wire.ts';
 import { memoryShare } from './mixture.ts';
 
-/** Changing the document costs this much of a token's probability, so that one stray word does not break a span. */
-const SWITCH_COST = 0.15;
+/**
+ * Changing the document costs this much of a token's probability, so that one stray word does not break a span, and a
+ * word alone has a footnote only when most of it came from one document.
+ */
+export const SWITCH_COST = 0.3;
 /** What having no source at all is worth: a document must give more than this share to be named. */
-const UNSOURCED = 0.12;
+export const UNSOURCED = 0.12;
 
 export interface Span {
   /** First token and the one after the last. */
@@ -42,17 +45,36 @@ export function documentShares(tokens: readonly KnnToken[]): Map<string, number>
   });
 }
 
-/** The most plausible document of each token (or none): dynamic programming over shares less the cost of switching. */
-export function assignDocuments(shares: readonly ReadonlyMap<string, number>[]): (string | null)[] {
+/** Characters of scripts that put no spaces between words. */
+const UNSPACED = /^[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}]/u;
+
+/** (T) whether a token begins a word; what follows without a space, such as a comma, belongs to the word before. */
+export function wordStarts(tokens: readonly { text: string }[]): boolean[] {
+  return tokens.map(
+    ({ text }, t) =>
+      t === 0 || /^\s/.test(text) || /\s$/.test(tokens[t - 1]!.text) || UNSPACED.test(text),
+  );
+}
+
+/**
+ * The most plausible document of each token (or none): dynamic programming over shares less the cost of switching, which
+ * happens between words only.
+ * @param starts (T) whether a token begins a word. Default: every one does.
+ */
+export function assignDocuments(
+  shares: readonly ReadonlyMap<string, number>[],
+  starts?: readonly boolean[],
+): (string | null)[] {
   const documents: (string | null)[] = [null, ...new Set(shares.flatMap((row) => [...row.keys()]))];
   let values = documents.map(() => 0);
   const from: Int32Array[] = [];
-  for (const row of shares) {
+  for (const [t, row] of shares.entries()) {
+    const isStart = starts?.[t] ?? true;
     let best = 0;
     for (let d = 1; d < values.length; d++) if (values[d]! > values[best]!) best = d;
     const step = new Int32Array(documents.length);
     values = documents.map((document, d) => {
-      const isStaying = values[d]! >= values[best]! - SWITCH_COST;
+      const isStaying = !isStart || values[d]! >= values[best]! - SWITCH_COST;
       step[d] = isStaying ? d : best;
       const before = isStaying ? values[d]! : values[best]! - SWITCH_COST;
       return before + (document === null ? UNSOURCED : (row.get(document) ?? 0));
@@ -71,7 +93,7 @@ export function assignDocuments(shares: readonly ReadonlyMap<string, number>[]):
 /** Spans that cover all tokens, and the sources in the order in which the text first draws on them. */
 export function sourcesOf(tokens: readonly KnnToken[]): { spans: Span[]; sources: Source[] } {
   const shares = documentShares(tokens);
-  const documents = assignDocuments(shares);
+  const documents = assignDocuments(shares, wordStarts(tokens));
   const spans: Span[] = [];
   const sources: Source[] = [];
   const notes = new Map<string, Source>();

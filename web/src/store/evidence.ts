@@ -11,8 +11,8 @@ export interface Evidence {
   knnlm: number;
   gate?: number;
   tokens?: number;
-  /** Perplexity along one setting, the others as chosen. */
-  curves?: { lambda: CurvePoint[]; temperature: CurvePoint[] };
+  /** Perplexity along one setting, without the gate. */
+  curves: Partial<Record<'lambda' | 'temperature' | 'k', CurvePoint[]>>;
 }
 
 /** undefined when nothing was measured. Stores of other versions may keep less or other things. */
@@ -23,13 +23,16 @@ export function readEvidence(evidence: Record<string, unknown> | null): Evidence
   const gate = record(evidence?.gate);
   const gated = perplexity?.gate ?? gate?.perplexity;
   const curves = record(evidence?.curves);
-  const [lambda, temperature] = [pointsOf(curves?.lambda), pointsOf(curves?.temperature)];
   return {
     lm,
     knnlm,
     ...(typeof gated === 'number' && { gate: gated }),
     ...(typeof evidence?.tokens === 'number' && { tokens: evidence.tokens }),
-    ...(lambda && temperature && { curves: { lambda, temperature } }),
+    curves: {
+      lambda: pointsOf(curves?.lambda),
+      temperature: pointsOf(curves?.temperature),
+      k: pointsOf(curves?.k),
+    },
   };
 }
 

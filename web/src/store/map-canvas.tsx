@@ -1,7 +1,7 @@
 /** The points of the map, drawn on a canvas: by pointer the nearest is picked, by arrow keys the next in a direction. */
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { MapReply, ProjectReply } from '../../../src/server/wire.ts';
-import { pageColors } from '../state/colors.ts';
+import { pageColors, useTheme } from '../state/colors.ts';
 import { visibleToken } from '../state/format.ts';
 import { COLORS, type MapGroups } from './map-groups.ts';
 
@@ -15,10 +15,12 @@ export interface MapCanvasProps {
   groups: MapGroups;
   query: ProjectReply | undefined;
   point: number | undefined;
+  /** A group that stands out. */
+  lit: number | undefined;
   onPoint: (point: number | undefined) => void;
 }
 
-export function MapCanvas({ map, groups, query, point, onPoint }: MapCanvasProps) {
+export function MapCanvas({ map, groups, query, point, lit, onPoint }: MapCanvasProps) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const [size, setSize] = useState({ width: 0, height: 0 });
   useEffect(() => {
@@ -26,10 +28,11 @@ export function MapCanvas({ map, groups, query, point, onPoint }: MapCanvasProps
     observer.observe(canvas.current!);
     return () => observer.disconnect();
   }, []);
+  const theme = useTheme();
   const place = placing(map, query, size);
   useEffect(() => {
-    if (size.width > 0) draw(canvas.current!, { map, groups, query, point, place, size });
-  }, [map, groups, query, point, size]);
+    if (size.width > 0) draw(canvas.current!, { map, groups, query, point, lit, place, size });
+  }, [map, groups, query, point, lit, size, theme]);
   const nearest = (event: MouseEvent): number | undefined => {
     let [best, least] = [-1, REACH ** 2];
     for (let i = 0; i < map.x.length; i++) {
@@ -94,7 +97,7 @@ interface Drawing extends Omit<MapCanvasProps, 'onPoint'> {
 
 function draw(
   canvas: HTMLCanvasElement,
-  { map, groups, query, point, place, size }: Drawing,
+  { map, groups, query, point, lit, place, size }: Drawing,
 ): void {
   const ratio = devicePixelRatio;
   canvas.width = Math.round(size.width * ratio);
@@ -111,6 +114,7 @@ function draw(
   for (let group = COLORS; group >= 0; group--) {
     context.fillStyle = color(group === COLORS ? '--mark-rest' : `--mark${group}`);
     context.globalAlpha = group === COLORS ? 0.45 : 0.85;
+    if (lit !== undefined && lit !== group) context.globalAlpha = 0.12;
     for (let i = 0; i < map.x.length; i++) {
       if (groups.of[i] === group) dot(...place(map.x[i]!, map.y[i]!), group === COLORS ? 1.8 : 2.8);
     }

@@ -10,6 +10,7 @@ export interface MapGroups {
   names: string[];
   /** (m) index into names, or COLORS for all others. */
   of: Uint8Array;
+  hasOthers: boolean;
 }
 
 export function topGroups(map: MapReply, by: 'document' | 'target'): MapGroups {
@@ -23,5 +24,9 @@ export function topGroups(map: MapReply, by: 'document' | 'target'): MapGroups {
       ? map.document_ids[value]!
       : visibleToken(map.targets[map.target_ids.indexOf(value)]!),
   );
-  return { names, of: Uint8Array.from(values, (value) => groups.get(value) ?? COLORS) };
+  return {
+    names,
+    of: Uint8Array.from(values, (value) => groups.get(value) ?? COLORS),
+    hasOthers: counts.size > top.length,
+  };
 }

@@ -11,6 +11,12 @@ const SOURCES = {
   tuned: 'Found on held-out text.',
 };
 
+const CURVES = [
+  ['lambda', 'λ, weight of memory'],
+  ['temperature', 'T, temperature'],
+  ['k', 'k, neighbors'],
+] as const;
+
 export function Settings({ store: { settings } }: { store: StoreReply }) {
   const evidence = readEvidence(settings.evidence);
   return (
@@ -28,7 +34,7 @@ export function Settings({ store: { settings } }: { store: StoreReply }) {
       {evidence && (
         <dl class="figures">
           <div>
-            <dt>The model alone</dt>
+            <dt>Perplexity of the model alone</dt>
             <dd>{short(evidence.lm)}</dd>
           </div>
           <div>
@@ -49,22 +55,30 @@ export function Settings({ store: { settings } }: { store: StoreReply }) {
           )}
         </dl>
       )}
-      {evidence?.curves && (
+      {evidence && (
         <div class="curves">
-          <TuningCurve
-            title="λ, weight of memory"
-            points={evidence.curves.lambda}
-            chosen={settings.lambda}
-            alone={evidence.lm}
-          />
-          <TuningCurve
-            title="T, temperature"
-            points={evidence.curves.temperature}
-            chosen={settings.temperature}
-            alone={evidence.lm}
-            isLogarithmic
-          />
+          {CURVES.map(([name, title]) => {
+            const points = evidence.curves[name];
+            return (
+              points && (
+                <TuningCurve
+                  key={name}
+                  title={title}
+                  points={points}
+                  chosen={settings[name]}
+                  alone={evidence.lm}
+                  isLogarithmic={name !== 'lambda'}
+                />
+              )
+            );
+          })}
         </div>
+      )}
+      {evidence?.curves.lambda && (
+        <p class="soft">
+          Perplexity along each setting{settings.gate && ', without the gate'}, lower is better. The
+          ring is what was chosen, the dashed line the model alone.
+        </p>
       )}
     </section>
   );

@@ -47,8 +47,8 @@ export function Neighbors({ reply, mixer, mixed, picked, ...on }: NeighborsProps
     <section class="neighbors" aria-label="Neighbors">
       <h3 class="label">
         {picked === undefined
-          ? `${count(used)} neighbors in ${plural(places.length, 'place')}`
-          : `${plural(places.length, 'place')} that say “${name}”`}
+          ? `The ${plural(used, 'neighbor')}, in ${plural(places.length, 'place')}`
+          : `${plural(places.length, 'place')} that ${places.length === 1 ? 'says' : 'say'} “${name}”`}
         {picked !== undefined && (
           <button type="button" class="plain" onClick={on.onClearPicked}>
             Show all
@@ -64,6 +64,7 @@ export function Neighbors({ reply, mixer, mixed, picked, ...on }: NeighborsProps
           label="Neighbors, nearest first"
           count={places.length}
           rowHeight={ROW}
+          scroller=".panel"
           onRange={more}
           row={(index) => {
             const { neighbors } = places[index]!;
@@ -78,6 +79,7 @@ export function Neighbors({ reply, mixer, mixed, picked, ...on }: NeighborsProps
                   <button
                     type="button"
                     class="title"
+                    title={document}
                     onClick={() => on.onOpen({ document, store, position: raw.positions[first]! })}
                   >
                     {document}
@@ -93,12 +95,22 @@ export function Neighbors({ reply, mixer, mixed, picked, ...on }: NeighborsProps
                 {told ? (
                   <Passage neighbor={told} />
                 ) : (
-                  <p class="passage soft">… {visibleToken(textOf(mixer, raw.targets[first]!))} …</p>
+                  <p class="passage">
+                    … <mark>{visibleToken(textOf(mixer, raw.targets[first]!))}</mark> …
+                  </p>
                 )}
                 <p class="meta">
-                  token {count(raw.positions[first]! + 1)}, distance {short(raw.distances[first]!)}
-                  {neighbors.length > 1 && `, ${neighbors.length} neighbors here`}
-                  <button type="button" class="plain" onClick={() => on.onLeaveOut(document)}>
+                  <span>
+                    token {count(raw.positions[first]! + 1)}, distance{' '}
+                    {short(raw.distances[first]!)}
+                    {neighbors.length > 1 && `, ${neighbors.length} neighbors here`}
+                  </span>
+                  <button
+                    type="button"
+                    class="plain"
+                    aria-label={`Leave out ${document}`}
+                    onClick={() => on.onLeaveOut(document)}
+                  >
                     Leave out
                   </button>
                 </p>

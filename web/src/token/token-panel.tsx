@@ -1,13 +1,16 @@
 /** One token: why it was said, what else could have been, who voted, and what would change it. */
-import { useEffect, useMemo, useState } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { InfoReply, RawNeighbors, SearchReply } from '../../../src/server/wire.ts';
 import { CopyButtons } from '../parts/copy-buttons.tsx';
+import { Deviations } from '../parts/deviations.tsx';
+import { AROUND } from '../parts/passage.tsx';
 import { ErrorNote, Waiting } from '../parts/states.tsx';
 import { request } from '../state/api.ts';
 import { visibleToken } from '../state/format.ts';
 import { type Navigation, useLoaded, useSettled } from '../state/hooks.ts';
 import { leftOutMask, Mixer } from '../state/mixture.ts';
 import { type Draft, ownSettings, settingsOf } from '../state/settings.ts';
+import { Blame } from './blame.tsx';
 import { Candidates } from './candidates.tsx';
 import { Neighbors } from './neighbors.tsx';
 import { Verdict } from './verdict.tsx';
@@ -17,7 +20,6 @@ import { WhatIf } from './what-if.tsx';
 const MOST = 1024;
 /** Neighbors whose text comes with the first answer; the others when they are scrolled to. */
 const FIRST_SHOWN = 48;
-const AROUND = 16;
 
 export interface TokenPanelProps {
   info: InfoReply;
@@ -63,11 +65,21 @@ export function TokenPanel({
   );
   const [picked, setPicked] = useState<number>();
   useEffect(() => setPicked(undefined), [at, ids]);
-  const close = (): void => amend({ at: undefined });
+  const close = (): void => {
+    amend({ at: undefined });
+    document.querySelector<HTMLElement>(`[data-t="${at}"]`)?.focus();
+  };
+  useEscape(close);
+  const panel = useRef<HTMLElement>(null);
+  useEffect(() => void panel.current!.scrollTo({ top: 0 }), [at]);
   const leaveOut = (document: string): void =>
     amend({ exclude: [...new Set([...exclude, document])] });
+  const open = (place: { document: string; store: string; position: number }): void =>
+    go({ view: 'documents', ...place });
+  const nameOf = (id: number): string =>
+    visibleToken(mixer?.raw.candidates[mixer.candidate(id)]?.text ?? token.text);
   return (
-    <aside class="panel" aria-label={`Token ${visibleToken(token.text)}`}>
+    <aside ref={panel} class="panel" aria-label={`Token ${visibleToken(token.text)}`}>
       <header class="panel-head">
         <h2 class="token-name">{visibleToken(token.text)}</h2>
         <span class="soft">
@@ -82,14 +94,8 @@ export function TokenPanel({
         <Waiting what="Looking for its neighbors" isSlow={found.loaded.isSlow} />
       )}
       {mixer && mixed && value && (
-        <div class={found.isStale ? 'is-stale' : ''}>
-          <Verdict
-            mixer={mixer}
-            mixed={mixed}
-            token={token.id}
-            text={token.text}
-            onLeaveOut={leaveOut}
-          />
+        <div class={found.isStale ? 'is-stale' : ''} aria-busy={found.isStale}>
+          <Verdict mixer={mixer} mixed={mixed} token={token.id} />
           <Candidates
             mixer={mixer}
             mixed={mixed}
@@ -98,21 +104,43 @@ export function TokenPanel({
             onPick={setPicked}
             onContinue={onContinue}
           />
+          <Blame
+            mixer={mixer}
+            mixed={mixed}
+            token={picked ?? token.id}
+            name={nameOf(picked ?? token.id)}
+            onOpen={open}
+            onLeaveOut={leaveOut}
+          />
           <WhatIf
             settings={settings}
             own={own}
             lambda={mixed.lambda}
             most={most}
-            excluded={exclude}
             onChange={setDraft}
             onReset={() => {
               setDraft({});
               amend({ k: undefined, lambda: undefined, temperature: undefined, gate: undefined });
             }}
-            onBringBack={(document) =>
-              amend({ exclude: exclude.filter((name) => name !== document) })
-            }
           />
+          <Deviations
+            info={info}
+            inspection={{ view: inspection.view, exclude }}
+            amend={amend}
+            onOpen={(document) => go({ view: 'documents', document })}
+          />
+          <div class="panel-links">
+            <button
+              type="button"
+              class="plain"
+              onClick={() => go({ view: 'store', ids: [...ids.slice(0, at)] })}
+            >
+              On the map
+            </button>
+            <CopyButtons
+              json={() => ({ ...value, milliseconds: undefined, token: token.text, settings })}
+            />
+          </div>
           <Neighbors
             reply={value}
             mixer={mixer}
@@ -120,16 +148,27 @@ export function TokenPanel({
             picked={picked}
             onClearPicked={() => setPicked(undefined)}
             onMore={() => found.show(value.raw!.entries.length)}
-            onOpen={(place) => go({ view: 'documents', ...place })}
+            onOpen={open}
             onLeaveOut={leaveOut}
-          />
-          <CopyButtons
-            json={() => ({ ...value, milliseconds: undefined, token: token.text, settings })}
           />
         </div>
       )}
     </aside>
   );
+}
+
+/** The Escape key, unless it is meant for a dialog or a field. */
+function useEscape(then: () => void): void {
+  const current = useRef(then);
+  current.current = then;
+  useEffect(() => {
+    const listen = (event: KeyboardEvent): void => {
+      const isElsewhere = (event.target as HTMLElement).closest?.('dialog, input[type="search"]');
+      if (event.key === 'Escape' && !isElsewhere) current.current();
+    };
+    addEventListener('keydown', listen);
+    return () => removeEventListener('keydown', listen);
+  }, []);
 }
 
 /** The neighbors of a place in a text; those shown before stay until the new ones are there. */

@@ -11,10 +11,8 @@ export interface WhatIfProps {
   lambda: number;
   /** Largest k. */
   most: number;
-  excluded: readonly string[];
   onChange: (part: Draft) => void;
   onReset: () => void;
-  onBringBack: (document: string) => void;
 }
 
 /** The gate takes the store's own k, and chooses the rest itself. */
@@ -22,7 +20,7 @@ const GATE_ALONE: Draft = { gate: true, k: undefined, lambda: undefined, tempera
 /** T is looked for this many doublings around the store's own. */
 const DOUBLINGS = 6;
 
-export function WhatIf({ settings, own, lambda, most, excluded, ...on }: WhatIfProps) {
+export function WhatIf({ settings, own, lambda, most, ...on }: WhatIfProps) {
   const isOwn =
     settings.k === own.k &&
     settings.lambda === own.lambda &&
@@ -46,11 +44,12 @@ export function WhatIf({ settings, own, lambda, most, excluded, ...on }: WhatIfP
             checked={settings.gate}
             onChange={(event) => change(event.currentTarget.checked ? GATE_ALONE : { gate: false })}
           />
-          The gate decides how far to trust memory, here λ = {short(lambda)}
+          The gate decides how far to trust memory: λ = {short(lambda)} here
         </label>
       )}
       <Slider
         name="λ, weight of memory"
+        isIdle={settings.gate}
         value={settings.gate ? lambda : settings.lambda}
         shown={settings.gate ? short(lambda) : settings.lambda.toFixed(2)}
         min={0}
@@ -59,9 +58,10 @@ export function WhatIf({ settings, own, lambda, most, excluded, ...on }: WhatIfP
         onInput={(value) => change({ lambda: value })}
       />
       <Slider
-        name="T, how far neighbors may be"
+        name="T, how much farther neighbors count"
+        isIdle={settings.gate}
         value={Math.log2(settings.temperature / own.temperature)}
-        shown={short(settings.temperature)}
+        shown={settings.gate ? 'by the gate' : short(settings.temperature)}
         min={-DOUBLINGS}
         max={DOUBLINGS}
         step={0.1}
@@ -76,22 +76,6 @@ export function WhatIf({ settings, own, lambda, most, excluded, ...on }: WhatIfP
         step={0.01}
         onInput={(value) => change({ k: Math.max(1, Math.min(most, Math.round(2 ** value))) })}
       />
-      {excluded.length > 0 && (
-        <p class="excluded">
-          Left out:{' '}
-          {excluded.map((document) => (
-            <button
-              key={document}
-              type="button"
-              class="chip"
-              onClick={() => on.onBringBack(document)}
-              aria-label={`Bring back ${document}`}
-            >
-              {document} <span aria-hidden="true">×</span>
-            </button>
-          ))}
-        </p>
-      )}
     </section>
   );
 }
@@ -101,17 +85,20 @@ interface SliderProps {
   value: number;
   /** The value in words. */
   shown: string;
+  /** Something else decides; moving it takes over. */
+  isIdle?: boolean;
   min: number;
   max: number;
   step: number;
   onInput: (value: number) => void;
 }
 
-function Slider({ name, shown, onInput, ...range }: SliderProps) {
+/** The value stands in the label, and is no `output`: that would be what is labeled. */
+function Slider({ name, shown, isIdle, onInput, ...range }: SliderProps) {
   return (
-    <label class="slider">
+    <label class={`slider${isIdle ? ' is-idle' : ''}`}>
       <span>{name}</span>
-      <output>{shown}</output>
+      <b>{shown}</b>
       <input
         type="range"
         {...range}

@@ -6,23 +6,19 @@ import type { Source } from '../state/sources.ts';
 
 export interface SourcesProps {
   sources: readonly Source[];
-  excluded: readonly string[];
   noted: number | undefined;
   isWriting: boolean;
   onNote: (note: number | undefined) => void;
   onOpen: (place: Neighbor) => void;
   onLeaveOut: (document: string) => void;
-  onBringBack: (document: string) => void;
 }
 
-export function Sources({ sources, excluded, noted, isWriting, ...on }: SourcesProps) {
+export function Sources({ sources, noted, isWriting, ...on }: SourcesProps) {
   return (
     <aside class="sources" aria-label="Sources">
       <h2 class="label">Sources</h2>
       {sources.length === 0 && !isWriting && (
-        <p class="soft">
-          No document stands behind this text: the model would have written most of it alone.
-        </p>
+        <p class="soft">No single document stands behind a part of this text.</p>
       )}
       <ol>
         {sources.map((source) => (
@@ -41,31 +37,21 @@ export function Sources({ sources, excluded, noted, isWriting, ...on }: SourcesP
               {source.document}
             </button>
             <p class="meta">
-              {plural(source.tokens.length, 'token')}, {percent(source.share)} of their probability
+              {plural(source.tokens.length, 'token')}, {percent(source.share)} of{' '}
+              {source.tokens.length === 1 ? 'its' : 'their'} probability
             </p>
             <Passage neighbor={source.best} />
-            <button type="button" class="plain" onClick={() => on.onLeaveOut(source.document)}>
+            <button
+              type="button"
+              class="plain"
+              aria-label={`Leave out ${source.document}`}
+              onClick={() => on.onLeaveOut(source.document)}
+            >
               Leave out
             </button>
           </li>
         ))}
       </ol>
-      {excluded.length > 0 && (
-        <div class="excluded">
-          <h3 class="label">Left out</h3>
-          {excluded.map((document) => (
-            <button
-              key={document}
-              type="button"
-              class="chip"
-              onClick={() => on.onBringBack(document)}
-              aria-label={`Bring back ${document}`}
-            >
-              {document} <span aria-hidden="true">×</span>
-            </button>
-          ))}
-        </div>
-      )}
     </aside>
   );
 }

@@ -6,21 +6,28 @@ import type {
   InfoReply,
   KnnToken,
 } from '../../../src/server/wire.ts';
+import { AROUND } from '../parts/passage.tsx';
 import { events, request } from '../state/api.ts';
-import type { Inspection } from '../state/inspection.ts';
+import type { Navigation } from '../state/hooks.ts';
+import { fromFragment } from '../state/inspection.ts';
 import { retrievalFields } from '../state/settings.ts';
 
 /** Neighbors told with each token: enough to find its sources. */
 const TOLD = 24;
-/** Tokens of text around each. */
-const AROUND = 14;
 /** Before settings that are still moving are asked for again. */
 const SETTLE_MS = 350;
 
 export interface Sampling {
+  /** Tokens at most. */
   length: number;
   isVaried: boolean;
 }
+
+/** Greedy texts of small models go round in circles without a penalty. */
+export const samplingFields = ({ length, isVaried }: Sampling) => ({
+  max_tokens: length,
+  ...(isVaried ? { temperature: 0.8, top_p: 0.95 } : { temperature: 0, repetition_penalty: 1.1 }),
+});
 
 export interface Completion {
   tokens: readonly KnnToken[];
@@ -30,7 +37,6 @@ export interface Completion {
   error?: Error;
   write: (prompt: string | readonly number[], sampling: Sampling) => void;
   stop: () => void;
-  clear: () => void;
 }
 
 interface Written {
@@ -44,16 +50,16 @@ const NOTHING: Written = { tokens: [], prompted: 0, phase: 'idle' };
 
 export function useCompletion(
   info: InfoReply,
-  inspection: Inspection,
-  amend: (part: Partial<Inspection>) => void,
+  { inspection, go }: Pick<Navigation, 'inspection' | 'go'>,
 ): Completion {
   const [written, setWritten] = useState<Written>(NOTHING);
   const abort = useRef<AbortController>(undefined);
   /** What the tokens shown were read for, so that a text just written is not read again. */
-  const readFor = useRef('');
+  const readFor = useRef({ key: '', text: '' });
   const { ids } = inspection;
   const fields = retrievalFields(info, inspection);
-  const key = ids?.length ? JSON.stringify([ids, inspection.prompted, fields]) : '';
+  const text = ids?.join(' ') ?? '';
+  const key = text && JSON.stringify([text, inspection.prompted, fields]);
 
   const write = useCallback(
     (prompt: string | readonly number[], sampling: Sampling) => {
@@ -62,19 +68,24 @@ export function useCompletion(
       // A text written on keeps its beginning, and what of it was the prompt.
       const kept = typeof prompt === 'string' ? undefined : (inspection.prompted ?? prompt.length);
       const body = completionRequest(prompt, sampling, fields);
-      void stream(body, kept, own.signal, setWritten).then((done) => {
+      const before = typeof prompt === 'string' ? [] : written.tokens.slice(0, prompt.length);
+      void stream(body, { kept, before }, own.signal, setWritten).then((done) => {
         if (!done || abort.current !== own) return;
         const all = done.tokens.map(({ id }) => id);
-        readFor.current = JSON.stringify([all, done.prompted, fields]);
-        amend({ ids: all, prompted: done.prompted, prompt: undefined, at: undefined });
+        const text = all.join(' ');
+        readFor.current = { text, key: JSON.stringify([text, done.prompted, fields]) };
+        const { prompt: _, at: __, ...rest } = fromFragment(location.hash);
+        go({ ...rest, ids: all, prompted: done.prompted });
       });
     },
-    [inspection.prompted, JSON.stringify(fields), amend],
+    [inspection.prompted, JSON.stringify(fields), go, written.tokens],
   );
 
   useEffect(() => {
-    if (key === readFor.current) return;
-    readFor.current = key;
+    if (key === readFor.current.key) return;
+    // Only settings move in small steps.
+    const settleMs = text === readFor.current.text ? SETTLE_MS : 0;
+    readFor.current = { text, key };
     abort.current?.abort();
     if (key === '') return setWritten(NOTHING);
     const own = (abort.current = new AbortController());
@@ -85,45 +96,53 @@ export function useCompletion(
         (error: Error) =>
           !own.signal.aborted && setWritten((now) => ({ ...now, phase: 'idle', error })),
       );
-    }, SETTLE_MS);
+    }, settleMs);
     return () => clearTimeout(timer);
   }, [key]);
-  useEffect(() => () => abort.current?.abort(), []);
+  useEffect(
+    () => () => {
+      abort.current?.abort();
+      // What was under way is for a view that is no longer open.
+      abort.current = undefined;
+    },
+    [],
+  );
 
   return {
     ...written,
     write,
     stop: () => abort.current?.abort(),
-    clear: () => amend({ ids: undefined, prompted: undefined, at: undefined }),
   };
 }
 
 function completionRequest(
   prompt: string | readonly number[],
-  { length, isVaried }: Sampling,
+  sampling: Sampling,
   fields: object,
 ): CompletionRequest {
   return {
     prompt: typeof prompt === 'string' ? prompt : [...prompt],
-    max_tokens: length,
-    temperature: isVaried ? 0.8 : 0,
-    ...(isVaried ? { top_p: 0.95 } : { repetition_penalty: 1.1 }),
+    ...samplingFields(sampling),
     echo: true,
     stream: true,
     knn: { ...fields, include_neighbors: TOLD, around: AROUND },
   };
 }
 
-/** @returns what was written, also when it was stopped; undefined after an error, which is shown */
+/**
+ * @param known of a text that is written on: how many of its tokens were the prompt, and its tokens, which stay until
+ * they are told anew
+ * @returns what was written, also when it was stopped; undefined after an error, which is shown
+ */
 async function stream(
   body: CompletionRequest,
-  kept: number | undefined,
+  { kept, before }: { kept: number | undefined; before: readonly KnnToken[] },
   signal: AbortSignal,
   show: (written: Written) => void,
 ): Promise<Written | undefined> {
   const tokens: KnnToken[] = [];
   const now = (phase: Completion['phase']): Written => ({
-    tokens: [...tokens],
+    tokens: [...tokens, ...before.slice(tokens.length)],
     prompted: kept ?? tokens.filter((token) => token.prompt).length,
     phase,
   });
@@ -140,7 +159,7 @@ async function stream(
     }
   }
   show(now('idle'));
-  return tokens.length > 0 ? now('idle') : undefined;
+  return now('idle').tokens.length > 0 ? now('idle') : undefined;
 }
 
 async function readAgain(

@@ -3,20 +3,24 @@ import { useMemo, useState } from 'preact/hooks';
 import type { KnnToken } from '../../../src/server/wire.ts';
 import type { ViewProps } from '../app.tsx';
 import { CopyButtons } from '../parts/copy-buttons.tsx';
+import { Deviations } from '../parts/deviations.tsx';
 import { Legend } from '../parts/legend.tsx';
 import { ErrorNote, Waiting } from '../parts/states.tsx';
-import { type ShownToken, TokenText } from '../parts/token-text.tsx';
+import type { ShownToken } from '../parts/token.tsx';
+import { TokenText } from '../parts/token-text.tsx';
 import { percent } from '../state/format.ts';
+import type { Inspection } from '../state/inspection.ts';
 import { memoryShare } from '../state/mixture.ts';
 import { logRatio } from '../state/moved.ts';
 import { type Source, type Span, sourcesOf } from '../state/sources.ts';
 import { TokenPanel } from '../token/token-panel.tsx';
+import { Alone } from './alone.tsx';
 import { Composer } from './composer.tsx';
 import { Sources } from './sources.tsx';
 import { type Sampling, useCompletion } from './use-completion.ts';
 
 export function WriteView({ info, inspection, amend, go }: ViewProps) {
-  const completion = useCompletion(info, inspection, amend);
+  const completion = useCompletion(info, { inspection, go });
   const [sampling, setSampling] = useState<Sampling>({ length: 40, isVaried: false });
   const [noted, setNoted] = useState<number>();
   const { tokens, prompted, phase, error } = completion;
@@ -47,6 +51,7 @@ export function WriteView({ info, inspection, amend, go }: ViewProps) {
           onSampling={setSampling}
           onWrite={() => completion.write(inspection.prompt ?? '', sampling)}
         />
+        <Deviations info={info} inspection={inspection} amend={amend} />
       </div>
     );
   }
@@ -54,6 +59,7 @@ export function WriteView({ info, inspection, amend, go }: ViewProps) {
   return (
     <div class={`inspect${at === undefined ? '' : ' has-token'}`}>
       <section class="reading" aria-label="Text">
+        <h1 class="visually-hidden">What was written</h1>
         <Legend />
         {tokens.length === 0 && (
           <Waiting what={isWriting ? 'Reading the prompt' : 'Reading the text'} />
@@ -66,11 +72,12 @@ export function WriteView({ info, inspection, amend, go }: ViewProps) {
             selected={at}
             noted={noted}
             onSelect={(index) => amend({ at: index })}
+            onNote={setNoted}
           />
           {isWriting && <span class="caret" aria-hidden="true" />}
         </div>
         {error && <ErrorNote error={error} />}
-        <div class="actions">
+        <div class="actions" hidden={tokens.length === 0 && !isWriting}>
           {isWriting ? (
             <button type="button" onClick={completion.stop}>
               Stop
@@ -82,10 +89,15 @@ export function WriteView({ info, inspection, amend, go }: ViewProps) {
               </button>
               <button
                 type="button"
-                onClick={() => go({ view: 'write', prompt: textOf(tokens.slice(0, prompted)) })}
+                onClick={() => go(promptAgain(inspection, tokens.slice(0, prompted)))}
               >
                 Edit the prompt
               </button>
+              {prompted > 0 && !inspection.alone && (
+                <button type="button" onClick={() => amend({ alone: true })}>
+                  And without memory?
+                </button>
+              )}
             </>
           )}
           <CopyButtons
@@ -93,24 +105,35 @@ export function WriteView({ info, inspection, amend, go }: ViewProps) {
             picture={() => picture(shown, spans, sources)}
           />
         </div>
-        <p class="soft" role="status">
+        <p class="soft status" role="status">
           {isWriting ? 'Writing…' : phase === 'reading' ? 'Weighing again…' : ''}
         </p>
+        {inspection.alone && prompted > 0 && !isWriting && (
+          <Alone
+            prompt={ids.slice(0, prompted)}
+            sampling={{ ...sampling, length: Math.max(1, tokens.length - prompted) }}
+            onClose={() => amend({ alone: undefined })}
+          />
+        )}
       </section>
-      <Sources
-        sources={sources}
-        excluded={inspection.exclude ?? []}
-        noted={noted}
-        isWriting={isWriting}
-        onNote={setNoted}
-        onOpen={({ document, store, position }) =>
-          go({ view: 'documents', document, store, position })
-        }
-        onLeaveOut={leaveOut}
-        onBringBack={(document) =>
-          amend({ exclude: inspection.exclude?.filter((name) => name !== document) })
-        }
-      />
+      <div class="side">
+        <Sources
+          sources={sources}
+          noted={noted}
+          isWriting={isWriting}
+          onNote={setNoted}
+          onOpen={({ document, store, position }) =>
+            go({ view: 'documents', document, store, position })
+          }
+          onLeaveOut={leaveOut}
+        />
+        <Deviations
+          info={info}
+          inspection={inspection}
+          amend={amend}
+          onOpen={(document) => go({ view: 'documents', document })}
+        />
+      </div>
       {at === undefined ? (
         <aside class="panel is-idle" aria-label="Token">
           <p>
@@ -134,9 +157,23 @@ export function WriteView({ info, inspection, amend, go }: ViewProps) {
   );
 }
 
+/** Settings and what is left out stay. */
+function promptAgain(inspection: Inspection, tokens: readonly KnnToken[]): Inspection {
+  const { ids: _, prompted: __, at: ___, alone: ____, ...rest } = inspection;
+  return { ...rest, prompt: textOf(tokens) };
+}
+
+/** By the token told: a text that grows is drawn anew at its end only. */
+const known = new WeakMap<KnnToken, ShownToken>();
+
 function shownToken(token: KnnToken, isPrompt: boolean): ShownToken {
+  const before = known.get(token);
+  if (before?.isPrompt === isPrompt) return before;
   const { text, p, p_lm } = token;
-  return { text, p, pLm: p_lm, moved: logRatio(p, p_lm), share: memoryShare(token), isPrompt };
+  const share = memoryShare(token);
+  const shown = { text, p, pLm: p_lm, moved: logRatio(p, p_lm), share, isPrompt };
+  known.set(token, shown);
+  return shown;
 }
 
 /** The prompt was not written from anything: only the completion has sources. */
@@ -145,10 +182,12 @@ function completedSources(
   prompted: number,
 ): { spans: Span[]; sources: Source[] } {
   const { spans, sources } = sourcesOf(tokens.slice(prompted));
-  const shift = (t: number): number => t + prompted;
+  // Of a prompt that is being read a part is there.
+  const from = Math.min(prompted, tokens.length);
+  const shift = (t: number): number => t + from;
   const moved = spans.map(({ from, to, note }) => ({ from: shift(from), to: shift(to), note }));
   return {
-    spans: prompted > 0 ? [{ from: 0, to: prompted, note: 0 }, ...moved] : moved,
+    spans: from > 0 ? [{ from: 0, to: from, note: 0 }, ...moved] : moved,
     sources: sources.map((source) => ({ ...source, tokens: source.tokens.map(shift) })),
   };
 }
