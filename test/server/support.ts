@@ -13,7 +13,7 @@ import { errorReply } from '../../dist/server/schemas/common.js';
 
 const fixtures = fileURLToPath(new URL('../fixtures/', import.meta.url));
 export const MODEL = `${fixtures}models/stories260K`;
-const TRAIN = `${fixtures}golden/tinystories.train.jsonl`;
+export const TRAIN = `${fixtures}golden/tinystories.train.jsonl`;
 export const SETTINGS = { k: 16, lambda: 0.4, temperature: 5 };
 export const ORIGIN = 'http://localhost';
 

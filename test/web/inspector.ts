@@ -1,0 +1,139 @@
+/** The inspector in the system's Chromium, before a real server over a small real store. */
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, describe, expect } from 'vitest';
+import type { KnnLM } from '../../dist/knnlm/knnlm.js';
+import { buildDatastore, openKnnLM } from '../../dist/open.js';
+import { type Listening, type ServeOptions, serve } from '../../dist/server/listen.js';
+import { MODEL, SETTINGS } from '../server/support.ts';
+
+const PLACES = [
+  process.env.CHROMIUM_PATH,
+  '/usr/bin/chromium',
+  '/usr/bin/chromium-browser',
+  '/usr/bin/google-chrome',
+  '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
+];
+const executablePath = PLACES.find((path) => path && existsSync(path));
+/** Only pages of this test are opened, and nothing is looked for elsewhere. */
+const FLAGS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
+
+/** `describe`, where there is a browser. */
+export function describeInChromium(name: string, tests: () => void): void {
+  if (executablePath) return void describe(name, tests);
+  describe.skip(`${name} (no Chromium was found: set CHROMIUM_PATH)`, tests);
+}
+
+export interface OpenPage {
+  width?: number;
+  height?: number;
+  dark?: boolean;
+  /** Another server than the file's own. */
+  url?: string;
+  /** Errors that the test brings about: what is said of them is not held against the page. */
+  expectsErrors?: boolean;
+}
+
+/** Everything of a file: a store that is built, a server over it and a browser. */
+export class Inspector {
+  readonly folder = mkdtempSync(join(tmpdir(), 'knnlm-web-'));
+  readonly path = join(this.folder, 'stories.knn');
+  knnlm!: KnnLM;
+  url!: string;
+  #browser!: Browser;
+  readonly #servers: Listening[] = [];
+  readonly #contexts: BrowserContext[] = [];
+  /** What no page may say: errors, and requests that leave the server. */
+  readonly #complaints: string[] = [];
+
+  /** @param prepare after the store is built and opened, before it is served */
+  constructor(sources: string[], prepare?: (knnlm: KnnLM) => Promise<unknown>) {
+    beforeAll(async () => {
+      if (!executablePath) return;
+      const launched = chromium.launch({ executablePath, args: FLAGS });
+      const settings = prepare ? undefined : SETTINGS;
+      await buildDatastore(sources, {
+        out: this.path,
+        model: MODEL,
+        window: 128,
+        stride: 64,
+        selfTune: false,
+        ...(settings && { settings }),
+      });
+      this.knnlm = await openKnnLM(this.path);
+      await prepare?.(this.knnlm);
+      await this.knnlm.refresh();
+      this.url = (await this.serve()).url;
+      this.#browser = await launched;
+    });
+    afterEach(async () => {
+      await Promise.all(this.#contexts.splice(0).map((context) => context.close()));
+      expect(this.#complaints.splice(0)).toEqual([]);
+    });
+    afterAll(async () => {
+      await this.#browser?.close();
+      await Promise.all(this.#servers.map((server) => server.close({ graceMs: 0 })));
+      await this.knnlm?.close();
+      rmSync(this.folder, { recursive: true, force: true });
+    });
+  }
+
+  /** Another server over the same store. */
+  async serve(options: ServeOptions = {}): Promise<Listening> {
+    const server = await serve(this.knnlm, { port: 0, ...options });
+    this.#servers.push(server);
+    return server;
+  }
+
+  /** The API, asked beside the page. */
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into it at will; its shape is tested with the server
+  async ask(path: string, body?: unknown): Promise<any> {
+    const response = await fetch(`${this.url}${path}`, {
+      ...(body !== undefined && {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+      }),
+    });
+    expect(response.status).toBe(200);
+    return await response.json();
+  }
+
+  /** A page in a browser profile of its own. @param fragment such as `#/score` */
+  async open(fragment = '', options: OpenPage = {}): Promise<Page> {
+    const { width = 1440, height = 900, dark = false, url = this.url } = options;
+    const context = await this.#browser.newContext({
+      viewport: { width, height },
+      colorScheme: dark ? 'dark' : 'light',
+      permissions: ['clipboard-read', 'clipboard-write'],
+    });
+    this.#contexts.push(context);
+    const page = await context.newPage();
+    page.setDefaultTimeout(20_000);
+    page.on('pageerror', (error) => this.#complaints.push(error.message));
+    page.on('request', (request) => {
+      const isOwn = request.url().startsWith(url) || request.url().startsWith('blob:');
+      if (!isOwn) this.#complaints.push(`asked for ${request.url()}`);
+    });
+    page.on('console', (message) => {
+      const isError = message.type() === 'error' || message.type() === 'warning';
+      if (isError && !options.expectsErrors) this.#complaints.push(message.text());
+    });
+    await page.goto(`${url}/${fragment}`);
+    return page;
+  }
+}
+
+/** Token ids in the address, as the page writes them. */
+export const idsField = (ids: readonly number[]): string =>
+  ids.map((id) => id.toString(36)).join('.');
