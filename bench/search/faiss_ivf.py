@@ -49,7 +49,11 @@ print(json.dumps({"seconds": seconds, "diskBytes": size, "memoryBytes": resident
 
 for line in sys.stdin:
     command = json.loads(line)
-    parameters = faiss.SearchParametersHNSW(efSearch=command["probes"]) if "HNSW" in s["index"] else faiss.SearchParametersIVF(nprobe=command["probes"])
+    parameters = None
+    if "HNSW" in s["index"]:
+        parameters = faiss.SearchParametersHNSW(efSearch=command["setting"])
+    elif "IVF" in s["index"]:
+        parameters = faiss.SearchParametersIVF(nprobe=command["setting"])
     some = queries[: command["count"]]
     times = []
     if command["batch"] == 1:

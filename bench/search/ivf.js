@@ -1,38 +1,35 @@
 // The inverted file against FAISS's on the same keys and queries: recall, what the misses cost, time, memory, disk, building.
 // Engines take turns (A B A B …) at every setting; figures are medians over the rounds.
 //
-//   npm run build && node bench/search/ivf.js --keys keys.f16 --queries queries.f32 --dim 256 \
-//     --values values.u32 --targets targets.u32 --log-probs lp.f32
+//   npm run build && node bench/search/ivf.js --data PREFIX [--n 2000000] [--probes 16,32,64,128] [--peers SQfp16,PQ64,HNSW32,Flat]
 //
-// values: the token stored with each key; targets and log-probs: each query's true token and its log-probability by the model
-// alone. With them the cost of approximate search is told in nats: the mean |Δ log p_kNN| where both are finite, and of the
+// PREFIX names files that real-keys.js wrote; --keys and --queries name others (.npy, .f16, .f32), without tokens.
+// Of tokens the cost of approximate search is told in nats: the mean |Δ log p_kNN| where both are finite, and of the
 // mixture (λ = 0.7, T = a seventh of the spread), its mean and its signed mean; perplexity against exact search.
-// `--weights 0.25,0,0.5` measures other weights of the lists' spread beside the default.
-// `--usearch FOLDER` adds the JavaScript package usearch, installed there. Graph indexes are read 16 times as wide as lists are probed.
+// The floor is the time in which both threads only read the bytes that a query reads, at the bandwidth they reach over as many
+// bytes as the index has. Figures at equal recall are interpolated between settings, logarithms of both.
+// `--weights 0.25,0,0.5` measures other weights of the lists' spread beside the default; `--exact` this project's exact search.
+// `--usearch FOLDER` adds the JavaScript package usearch, installed there. Graph indexes are searched with `--widths`.
 // FAISS runs in Python: set KNNLM_PYTHON to one that has faiss-cpu and numpy; without it that side is skipped.
-import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { FlatIndex } from '../../dist/indexes/flat-index.js';
-import { buildIvf } from '../../dist/indexes/ivf/build-ivf.js';
-import { IvfIndex } from '../../dist/indexes/ivf/ivf-index.js';
 import { readKeys } from '../../dist/indexes/read-keys.js';
 import { interpolate, knnLogProbOf } from '../../dist/knnlm/interpolate.js';
 import { median, percentile, round } from '../common.js';
+import { startFaiss, startFlat, startIvf } from './engines.js';
 import { describeFile, readQueries } from './keys-file.js';
+import { readFloor } from './read-floor.js';
 import { startUsearch } from './usearch.js';
 
 const { values: options } = parseArgs({
   options: {
+    data: { type: 'string' },
     keys: { type: 'string' },
     queries: { type: 'string' },
-    values: { type: 'string' },
-    targets: { type: 'string' },
-    'log-probs': { type: 'string' },
     dim: { type: 'string', default: '256' },
     n: { type: 'string', default: '400000' },
     q: { type: 'string', default: '512' },
@@ -40,178 +37,167 @@ const { values: options } = parseArgs({
     threads: { type: 'string', default: '2' },
     rounds: { type: 'string', default: '3' },
     probes: { type: 'string', default: '16,32,64,128' },
+    widths: { type: 'string', default: '1024,2048' },
     peers: { type: 'string', default: 'SQfp16,PQ64' },
-    memory: { type: 'string', default: `${2 ** 31}` },
+    memory: { type: 'string', default: `${2 ** 32}` },
+    recalls: { type: 'string', default: '0.92,0.98' },
     usearch: { type: 'string' },
+    exact: { type: 'boolean' },
     weights: { type: 'string', default: '0.25' },
   },
 });
-if (!options.keys || !options.queries) {
-  console.error('Name --keys and --queries: .npy, .f16 or .f32 files.');
+const { data } = options;
+const keysPath = options.keys ?? (data && `${data}.keys.f16`);
+const queriesPath = options.queries ?? (data && `${data}.queries.f32`);
+if (!keysPath || !queriesPath) {
+  console.error('Name --data, or --keys and --queries: .npy, .f16 or .f32 files.');
   process.exit(2);
 }
-const [k, q, threads] = [options.k, options.q, options.threads].map(Number);
-const memoryBytes = Number(options.memory);
-const probes = options.probes.split(',').map(Number);
-const keys = describeFile(options.keys, Number(options.dim));
+const numbers = (list) => list.split(',').map(Number);
+const [k, q, threads, rounds] = [options.k, options.q, options.threads, options.rounds].map(Number);
+const keys = describeFile(keysPath, Number(options.dim));
 keys.count = Math.min(keys.count, Number(options.n));
 const n = keys.count;
-const querySource = describeFile(options.queries, keys.dim);
+const { dim } = keys;
+const querySource = describeFile(queriesPath, dim);
 /** Queries spread over the file. */
 const picks = Array.from({ length: q }, (_, i) => Math.floor((i * querySource.count) / q));
 const allQueries = readQueries(querySource, querySource.count);
-const queries = new Float32Array(q * keys.dim);
+const queries = new Float32Array(q * dim);
 for (const [i, row] of picks.entries()) {
-  queries.set(allQueries.subarray(row * keys.dim, (row + 1) * keys.dim), i * keys.dim);
+  queries.set(allQueries.subarray(row * dim, (row + 1) * dim), i * dim);
 }
-const column = (path, Type) => path && new Type(new Uint8Array(readFileSync(path)).buffer);
-const values = column(options.values, Uint32Array);
-const targets = column(options.targets, Uint32Array);
-const logProbs = column(options['log-probs'], Float32Array);
+const column = (suffix, Type) => {
+  const path = `${data}.${suffix}`;
+  return existsSync(path) ? new Type(new Uint8Array(readFileSync(path)).buffer) : undefined;
+};
+const values = column('values.u32', Uint32Array);
+const targets = column('targets.u32', Uint32Array);
+const logProbs = column('log-probs.f32', Float32Array);
 const folder = mkdtempSync(join(tmpdir(), 'knnlm-bench-'));
+const python = process.env.KNNLM_PYTHON ?? 'python3';
+const input = {
+  ...{ keys, dim, n, q, k, threads, queries, querySource, picks, folder, python },
+  memoryBytes: Number(options.memory),
+  probes: numbers(options.probes),
+  widths: numbers(options.widths),
+  weights: numbers(options.weights),
+};
 
 const truth = await exactNeighbors();
-const temperature = spread(truth) / 7;
-const [ours, ...otherWeights] = await startOurs();
-const engines = [ours, ...otherWeights];
-const python = process.env.KNNLM_PYTHON ?? 'python3';
-if (spawnSync(python, ['-c', 'import faiss, numpy']).status === 0) {
-  for (const peer of options.peers.split(',').filter(Boolean)) {
-    const index = peer.startsWith('HNSW') ? peer : `IVF${ours.lists},${peer}`;
-    engines.push(await startFaiss(index));
-  }
-} else console.error(`FAISS is skipped: ${python} cannot import faiss. Set KNNLM_PYTHON.`);
-
-if (options.usearch) {
-  const readRows = (first, count) =>
-    readKeys(
-      [keys],
-      keys.dim,
-      Int32Array.from({ length: count }, (_, i) => first + i),
-    );
-  const input = { dim: keys.dim, n, k, q, threads, folder, queries, readRows };
-  engines.push(await startUsearch(options.usearch, input));
-}
-
-const rows = [];
-for (const probe of probes) {
-  const measured = engines.map(() => ({ single: [], batch: [] }));
-  const found = [];
-  for (let r = 0; r < Number(options.rounds); r++) {
-    for (const [e, engine] of engines.entries()) {
-      const setting = engine.hnsw ? Math.max(k, 16 * probe) : probe;
-      found[e] = await engine.batch(setting, measured[e].batch);
-      await engine.single(setting, measured[e].single);
-    }
-  }
-  for (const [e, engine] of engines.entries()) {
-    const { single, batch } = measured[e];
-    rows.push({
-      engine: engine.name,
-      probes: engine.hnsw ? Math.max(k, 16 * probe) : probe,
-      recall: round(recallOf(found[e]), 4),
-      ...judge(found[e]),
-      p50: round(median(single), 2),
-      p99: round(percentile(single, 0.99), 2),
-      'queries/s': Math.round(q / (median(batch) / 1000)),
-    });
-  }
-}
-const engineRows = engines.map(({ name, buildSeconds, diskBytes, memoryBytes: bytes }) => ({
+const temperature = median(picks.map((_, i) => spreadOf(i))) / 7;
+const engines = await startEngines();
+const measured = engines.map(({ settings }) => settings.map(() => ({ single: [], batch: [] })));
+await takeTurns(1, () => ({ single: [], batch: [] })); // warms caches and compilers
+await takeTurns(rounds, (e, s) => measured[e][s]);
+const { gigabytesPerSecond, floorOf } = await measureFloor();
+const rows = engines.flatMap((engine, e) => engine.settings.map((_, s) => rowOf(engine, e, s)));
+const engineRows = engines.map(({ name, buildSeconds, diskBytes, memoryBytes }) => ({
   engine: name,
   'build s': round(buildSeconds, 1),
   'disk MB': Math.round(diskBytes / 1e6),
-  'memory MB': Math.round(bytes / 1e6),
+  'memory MB': Math.round(memoryBytes / 1e6),
 }));
+const equal = numbers(options.recalls).flatMap(atRecall);
 console.table(rows);
 console.table(engineRows);
+console.table(equal);
 for (const engine of engines) await engine.close();
 rmSync(folder, { recursive: true });
-console.log(
-  JSON.stringify({ n, dim: keys.dim, k, q, threads, node: process.version, rows, engineRows }),
-);
+const facts = { keys: keysPath, n, dim, k, q, threads, rounds, node: process.version };
+console.log(JSON.stringify({ ...facts, gigabytesPerSecond, rows, engineRows, equal }));
+
+async function startEngines() {
+  const started = await startIvf(input);
+  if (options.exact) started.push(await startFlat(input));
+  if (spawnSync(python, ['-c', 'import faiss, numpy']).status === 0) {
+    const { lists } = started[0];
+    for (const peer of options.peers.split(',').filter(Boolean)) {
+      const index = /^(HNSW|Flat)/.test(peer) ? peer : `IVF${lists},${peer}`;
+      started.push(await startFaiss(index, { ...input, lists }));
+    }
+  } else console.error(`FAISS is skipped: ${python} cannot import faiss. Set KNNLM_PYTHON.`);
+  if (options.usearch) {
+    const idsFrom = (first, count) => Int32Array.from({ length: count }, (_, i) => first + i);
+    const readRows = (first, count) => readKeys([keys], dim, idsFrom(first, count));
+    started.push(await startUsearch(options.usearch, { ...input, readRows }));
+  }
+  return started;
+}
+
+/** Every engine at every setting, one after the other. */
+async function takeTurns(times, placeOf) {
+  const most = Math.max(...engines.map(({ settings }) => settings.length));
+  for (let r = 0; r < times; r++) {
+    for (let s = 0; s < most; s++) {
+      for (const [e, engine] of engines.entries()) {
+        if (s >= engine.settings.length) continue;
+        const place = placeOf(e, s);
+        place.found = await engine.batch(engine.settings[s], place.batch);
+        await engine.single(engine.settings[s], place.single);
+      }
+    }
+  }
+}
+
+async function measureFloor() {
+  const bytes = engines[0].diskBytes;
+  const floor = await readFloor(bytes, threads);
+  const ms = await floor.measure();
+  await floor.close();
+  const floorOf = ({ bytesOf }, setting) => bytesOf && (bytesOf(setting) / bytes) * ms;
+  return { gigabytesPerSecond: round(bytes / ms / 1e6, 1), floorOf };
+}
+
+function rowOf(engine, e, s) {
+  const { single, batch, found } = measured[e][s];
+  const floor = floorOf(engine, engine.settings[s]);
+  const p50 = median(single);
+  return {
+    engine: engine.name,
+    setting: engine.settings[s],
+    recall: round(recallOf(found), 4),
+    ...judge(found),
+    p50: round(p50, 3),
+    p99: round(percentile(single, 0.99), 3),
+    'queries/s': Math.round(q / (median(batch) / 1000)),
+    ...(floor && { 'floor ms': round(floor, 3), '× floor': round(p50 / floor, 2) }),
+  };
+}
+
+/** Each engine's cost at one recall, where its settings reach from below it to above. */
+function atRecall(recall) {
+  return engines.flatMap(({ name }) => {
+    const own = rows.filter(({ engine }) => engine === name).sort((a, b) => a.recall - b.recall);
+    const above = own.findIndex((row) => row.recall >= recall);
+    if (above < 1) return [];
+    const [low, high] = [own[above - 1], own[above]];
+    const missed = (row) => Math.log(1 - row.recall);
+    const share = (Math.log(1 - recall) - missed(low)) / (missed(high) - missed(low));
+    const between = (cost) =>
+      Math.exp((1 - share) * Math.log(low[cost]) + share * Math.log(high[cost]));
+    return [
+      {
+        recall,
+        engine: name,
+        p50: round(between('p50'), 3),
+        p99: round(between('p99'), 3),
+        'queries/s': Math.round(between('queries/s')),
+      },
+    ];
+  });
+}
 
 async function exactNeighbors() {
-  const index = await FlatIndex.open({ sources: [keys], dim: keys.dim, threads, memoryBytes });
+  const memoryBytes = Number(options.memory);
+  const index = await FlatIndex.open({ sources: [keys], dim, threads, memoryBytes });
   const found = await index.search(queries, { k });
   await index.close();
   return found;
 }
 
-function spread({ distances }) {
-  return median(picks.map((_, i) => distances[(i + 1) * k - 1] - distances[i * k]));
-}
-
-async function startOurs() {
-  const started = performance.now();
-  const sources = [keys];
-  const header = await buildIvf({ folder, sources, dim: keys.dim, threads });
-  const buildSeconds = (performance.now() - started) / 1000;
-  const index = await IvfIndex.open({ folder, sources, threads, memoryBytes });
-  return options.weights.split(',').map((weight, w) => ({
-    name: w === 0 ? 'knnlm' : `knnlm, spread × ${weight}`,
-    lists: 2 ** Math.round(Math.log2(header.lists)),
-    buildSeconds,
-    diskBytes: header.file.bytes,
-    memoryBytes: index.memoryBytes,
-    async batch(probe, times) {
-      const start = performance.now();
-      const found = await index.search(queries, { k, probes: probe, spreadWeight: Number(weight) });
-      times.push(performance.now() - start);
-      return found;
-    },
-    async single(probe, times) {
-      for (let i = 0; i < Math.min(q, 200); i++) {
-        const query = queries.slice(i * keys.dim, (i + 1) * keys.dim);
-        const start = performance.now();
-        await index.search(query, { k, probes: probe, spreadWeight: Number(weight) });
-        times.push(performance.now() - start);
-      }
-    },
-    close: () => index.close(),
-  }));
-}
-
-async function startFaiss(index) {
-  const script = fileURLToPath(new URL('faiss_ivf.py', import.meta.url));
-  const child = spawn(python, [script], { stdio: ['pipe', 'pipe', 'inherit'] });
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  const ask = async (message) => {
-    child.stdin.write(`${JSON.stringify(message)}\n`);
-    return JSON.parse((await lines.next()).value);
-  };
-  const about = await ask({
-    index,
-    keys,
-    queries: querySource,
-    picks,
-    n,
-    k,
-    threads,
-    lists: ours.lists,
-  });
-  const out = join(folder, 'faiss');
-  return {
-    name: index,
-    hnsw: index.startsWith('HNSW'),
-    buildSeconds: about.seconds,
-    diskBytes: about.diskBytes,
-    memoryBytes: about.memoryBytes,
-    async batch(probe, times) {
-      const answer = await ask({ batch: q, count: q, probes: probe, out });
-      times.push(answer.times[0] * 1000);
-      return {
-        k,
-        ids: column(`${out}.ids`, Int32Array),
-        distances: column(`${out}.distances`, Float32Array),
-      };
-    },
-    async single(probe, times) {
-      const answer = await ask({ batch: 1, count: Math.min(q, 200), probes: probe });
-      times.push(...answer.times.map((seconds) => seconds * 1000));
-    },
-    close: async () => child.stdin.end(),
-  };
+function spreadOf(i) {
+  return truth.distances[(i + 1) * k - 1] - truth.distances[i * k];
 }
 
 function recallOf({ ids }) {

@@ -3,6 +3,7 @@
 import { rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { SINGLE_QUERIES } from './engines.js';
 
 /** Keys added at once. */
 const ROWS = 20_000;
@@ -12,7 +13,7 @@ const ROWS = 20_000;
  * @param {object} input dim, n, k, q, threads, folder for files, queries (q, dim), readRows(first, count) → (count, dim)
  */
 export async function startUsearch(place, input) {
-  const { dim, n, k, q, threads, queries, readRows } = input;
+  const { dim, n, k, q, threads, queries, readRows, widths } = input;
   const { Index } = createRequire(join(place, 'x.js'))('usearch');
   const settings = { dimensions: dim, metric: 'l2sq', quantization: 'f16', connectivity: 32 };
   const file = join(input.folder, 'usearch');
@@ -30,7 +31,6 @@ export async function startUsearch(place, input) {
   const opened = new Map();
   const at = (width) => {
     if (!opened.has(width)) {
-      opened.clear();
       const index = new Index({
         ...settings,
         expansion_add: 128,
@@ -44,7 +44,7 @@ export async function startUsearch(place, input) {
   };
   return {
     name: 'usearch HNSW32, fp16',
-    hnsw: true,
+    settings: widths,
     buildSeconds,
     diskBytes: statSync(file).size,
     memoryBytes,
@@ -61,7 +61,7 @@ export async function startUsearch(place, input) {
     },
     async single(width, times) {
       const index = at(width);
-      for (let i = 0; i < Math.min(q, 200); i++) {
+      for (let i = 0; i < Math.min(q, SINGLE_QUERIES); i++) {
         const query = queries.slice(i * dim, (i + 1) * dim);
         const start = performance.now();
         index.search(query, k, threads);

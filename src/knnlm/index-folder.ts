@@ -5,6 +5,7 @@ import { keysDropped } from '../datastore/drop-keys.ts';
 import { readManifest } from '../datastore/manifest.ts';
 import { ioError } from '../errors.ts';
 import { readHeader } from '../indexes/ivf/ivf-header.ts';
+import { type ListSizes, listSizes } from '../indexes/ivf/list-sizes.ts';
 import { type MilvusHeader, readMilvusHeader } from '../indexes/milvus/milvus-header.ts';
 
 /** Folder of the index within a datastore. */
@@ -16,6 +17,8 @@ export interface IndexInfo {
   /** Entries that are indexed; those that came later are searched exactly. */
   indexed?: number;
   lists?: number;
+  /** Entries of a list; missing where the index file is damaged (`verify` says how). */
+  listSizes?: ListSizes;
   /** How keys are coded, such as `sq8` or `pq32`. */
   codes?: string;
   /** Lists read per query. */
@@ -45,6 +48,7 @@ export async function describeIndex(store: string, codes?: string): Promise<Inde
     kind: 'ivf',
     indexed,
     lists,
+    listSizes: await listSizes(indexFolder(store), header),
     codes: header.codec?.name ?? 'sq8',
     probes: settings.probes,
     ...measured(evidence),

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -76,16 +76,26 @@ it('indexes a store within the error asked for, and the index is used when the s
   await index.close();
   await datastore.close();
   const { lists, settings: chosen, recall, error, bytes } = result;
-  expect(await describeIndex(store)).toEqual({
+  const told = await describeIndex(store);
+  const { least, median, most } = told.listSizes!;
+  expect(least).toBeGreaterThan(0);
+  expect(least).toBeLessThanOrEqual(median);
+  expect(median).toBeLessThanOrEqual(most);
+  expect(most * lists).toBeGreaterThan(4000);
+  expect(told).toEqual({
     kind: 'ivf',
     indexed: 4000,
     lists,
+    listSizes: { least, median, most },
     codes: 'sq8',
     probes: chosen.probes,
     recall,
     error,
     bytes,
   });
+  const [file] = readdirSync(indexFolder(store)).filter((name) => name.endsWith('.bin'));
+  truncateSync(join(indexFolder(store), file!), 100);
+  expect(await describeIndex(store)).toEqual({ ...told, listSizes: undefined });
   await removeIndex(store);
   expect(await describeIndex(store)).toEqual({ kind: 'flat' });
 });

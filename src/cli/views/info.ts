@@ -45,6 +45,7 @@ function indexText({
   kind,
   indexed,
   lists,
+  listSizes: sizes,
   codes,
   probes,
   recall,
@@ -58,6 +59,9 @@ function indexText({
   if (lists !== undefined && probes !== undefined)
     words.push(
       `${count(probes)} of ${count(lists)} lists of ${oneLine(codes ?? '')} read per search`,
+      sizes
+        ? `${count(sizes.least)} to ${count(sizes.most)} entries a list, ${count(sizes.median)} in the middle one`
+        : 'its lists cannot be read (knnlm verify)',
     );
   else if (url !== undefined)
     words.push(
