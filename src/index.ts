@@ -52,6 +52,7 @@ export {
 export { type DroppedKeys, dropKeys } from './knnlm/drop-keys.ts';
 export type { ImportArrays, ImportResult } from './knnlm/import-arrays.ts';
 export { type IndexInfo, removeIndex } from './knnlm/index-folder.ts';
+export type { IndexPlan } from './knnlm/index-plan.ts';
 export {
   type IndexStoreRequest,
   type IndexStoreResult,

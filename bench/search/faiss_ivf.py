@@ -1,13 +1,12 @@
 """FAISS as the other side of ivf.js: reads one JSON line of settings, builds one index, then answers one line each.
 
-A line asks for a search: all queries one by one (batch 1, with every time) or in one batch; ids and distances go to files.
+The index is taken from its file when it is there. A line asks for a search: all queries one by one (batch 1, with every time) or in one batch; ids and distances go to files.
 Keys are given to the index as float32 and freed before searching.
 """
 import json
 import os
 import resource
 import sys
-import tempfile
 import time
 
 import faiss
@@ -26,26 +25,26 @@ def rows(source, most):
 
 keys = rows(s["keys"], s["n"])
 queries = rows(s["queries"], s["queries"]["count"])[s["picks"]].astype(np.float32)
-start = time.perf_counter()
-index = faiss.index_factory(s["keys"]["dim"], s["index"])
-if not index.is_trained:
-    faiss.extract_index_ivf(index).cp.niter = 10
-    step = max(1, s["n"] // (64 * s["lists"]))
-    index.train(keys[::step].astype(np.float32))
-for first in range(0, s["n"], 100_000):
-    index.add(keys[first : first + 100_000].astype(np.float32))
-seconds = time.perf_counter() - start
+about = {"version": faiss.__version__}
+if not os.path.exists(s["path"]):
+    start = time.perf_counter()
+    index = faiss.index_factory(s["keys"]["dim"], s["index"])
+    if not index.is_trained:
+        faiss.extract_index_ivf(index).cp.niter = 10
+        step = max(1, s["n"] // (64 * s["lists"]))
+        index.train(keys[::step].astype(np.float32))
+    for first in range(0, s["n"], 100_000):
+        index.add(keys[first : first + 100_000].astype(np.float32))
+    about["buildSeconds"] = time.perf_counter() - start
+    faiss.write_index(index, s["path"] + ".tmp")
+    os.rename(s["path"] + ".tmp", s["path"])
+    del index
 del keys
-with tempfile.NamedTemporaryFile(delete=False) as file:
-    name = file.name
-faiss.write_index(index, name)
-size = os.path.getsize(name)
-del index
-index = faiss.read_index(name)
-os.unlink(name)
+index = faiss.read_index(s["path"])
+about["diskBytes"] = os.path.getsize(s["path"])
 with open("/proc/self/statm") as statm:
-    resident = int(statm.read().split()[1]) * resource.getpagesize()
-print(json.dumps({"seconds": seconds, "diskBytes": size, "memoryBytes": resident, "version": faiss.__version__}), flush=True)
+    about["memoryBytes"] = int(statm.read().split()[1]) * resource.getpagesize()
+print(json.dumps(about), flush=True)
 
 for line in sys.stdin:
     command = json.loads(line)

@@ -10,9 +10,10 @@
 // bytes as the index has. Figures at equal recall are interpolated between settings, logarithms of both.
 // `--weights 0.25,0,0.5` measures other weights of the lists' spread beside the default; `--exact` this project's exact search.
 // `--usearch FOLDER` adds the JavaScript package usearch, installed there. Graph indexes are searched with `--widths`.
+// `--folder DIR` keeps what was built, for a later run; `--rounds 0` only builds.
 // FAISS runs in Python: set KNNLM_PYTHON to one that has faiss-cpu and numpy; without it that side is skipped.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -43,6 +44,7 @@ const { values: options } = parseArgs({
     recalls: { type: 'string', default: '0.92,0.98' },
     usearch: { type: 'string' },
     exact: { type: 'boolean' },
+    folder: { type: 'string' },
     weights: { type: 'string', default: '0.25' },
   },
 });
@@ -74,7 +76,8 @@ const column = (suffix, Type) => {
 const values = column('values.u32', Uint32Array);
 const targets = column('targets.u32', Uint32Array);
 const logProbs = column('log-probs.f32', Float32Array);
-const folder = mkdtempSync(join(tmpdir(), 'knnlm-bench-'));
+const folder = options.folder ?? mkdtempSync(join(tmpdir(), 'knnlm-bench-'));
+mkdirSync(folder, { recursive: true });
 const python = process.env.KNNLM_PYTHON ?? 'python3';
 const input = {
   ...{ keys, dim, n, q, k, threads, queries, querySource, picks, folder, python },
@@ -88,10 +91,12 @@ const truth = await exactNeighbors();
 const temperature = median(picks.map((_, i) => spreadOf(i))) / 7;
 const engines = await startEngines();
 const measured = engines.map(({ settings }) => settings.map(() => ({ single: [], batch: [] })));
-await takeTurns(1, () => ({ single: [], batch: [] })); // warms caches and compilers
+if (rounds > 0) await takeTurns(1, () => ({ single: [], batch: [] })); // warms caches and compilers
 await takeTurns(rounds, (e, s) => measured[e][s]);
 const { gigabytesPerSecond, floorOf } = await measureFloor();
-const rows = engines.flatMap((engine, e) => engine.settings.map((_, s) => rowOf(engine, e, s)));
+const rows = engines.flatMap((engine, e) =>
+  rounds > 0 ? engine.settings.map((_, s) => rowOf(engine, e, s)) : [],
+);
 const engineRows = engines.map(({ name, buildSeconds, diskBytes, memoryBytes }) => ({
   engine: name,
   'build s': round(buildSeconds, 1),
@@ -103,7 +108,7 @@ console.table(rows);
 console.table(engineRows);
 console.table(equal);
 for (const engine of engines) await engine.close();
-rmSync(folder, { recursive: true });
+if (!options.folder) rmSync(folder, { recursive: true });
 const facts = { keys: keysPath, n, dim, k, q, threads, rounds, node: process.version };
 console.log(JSON.stringify({ ...facts, gigabytesPerSecond, rows, engineRows, equal }));
 

@@ -14,7 +14,7 @@ import { mergeRanges } from './retriever.ts';
 /** Error allowed when none is named, in nats. */
 export const MAX_ERROR = 0.005;
 /** Queries that the error is measured on. */
-const QUERIES = 1024;
+export const QUERIES = 1024;
 /** A document with more than this share of all entries is not left out whole: there would be nothing left to find. */
 const LARGE_DOCUMENT = 0.1;
 /**

@@ -7,7 +7,7 @@ import { freeDiskBytes } from '../datastore/files.ts';
 import { entriesOf, readManifest } from '../datastore/manifest.ts';
 import { withLock } from '../datastore/store-lock.ts';
 import { KnnLMError } from '../errors.ts';
-import { buildIvf, type IvfProgress } from '../indexes/ivf/build-ivf.ts';
+import { buildIvf, defaultLists, type IvfProgress } from '../indexes/ivf/build-ivf.ts';
 import { type Codec, keylessCodes, parseCodec } from '../indexes/ivf/codec.ts';
 import {
   type IvfHeader,
@@ -27,6 +27,7 @@ import {
 import { dropKeysLocked } from './drop-keys.ts';
 import { describeIndex, type IndexInfo, indexFolder } from './index-folder.ts';
 import { indexJudge, MAX_ERROR } from './index-judge.ts';
+import { type DiskRoom, type IndexPlan, planAfterTwoSteps } from './index-plan.ts';
 import { leaveMilvus } from './milvus-store.ts';
 import type { Progress } from './types.ts';
 
@@ -55,6 +56,8 @@ export interface IndexStoreRequest {
   /** Worker threads. Default: the processor's cores, at most 8. */
   threads?: number;
   onWarning?: (message: string) => void;
+  /** Told once, when two steps of training have shown how quick the machine is; not where lists are only coded anew. */
+  onIndexPlan?: (plan: IndexPlan) => void;
   onProgress?: (progress: Progress) => void;
   signal?: AbortSignal;
 }
@@ -123,8 +126,8 @@ export async function indexLocked(
     const codes = wantedCodes(request, datastore.keyDim, there);
     const codec = parseCodec(codes, datastore.keyDim);
     if (request.dropKeys) requireCompact(datastore);
-    await checkRoom(datastore, store);
-    const work: Work = { ...request, store, datastore, maxError };
+    const room = await checkRoom(datastore, store);
+    const work: Work = { ...request, store, datastore, maxError, room };
     const isReused = codec && there && (await isWhole(there, work));
     const lists = isReused ? there : await build(work);
     const trials: IndexTrials = {
@@ -222,6 +225,7 @@ interface Work extends IndexStoreRequest {
   store: string;
   datastore: Datastore;
   maxError: number;
+  room: DiskRoom;
 }
 
 /** Whether an index of 8-bit codes is there of all entries, so that only its codes need be made anew. */
@@ -234,16 +238,23 @@ async function isWhole(there: IvfHeader, { datastore, lists }: Work): Promise<bo
 }
 
 function build(work: Work): Promise<IvfHeader> {
-  const { store, datastore, lists, memoryBytes, threads, signal } = work;
+  const { store, datastore, memoryBytes, threads, signal, room, onIndexPlan } = work;
+  const { entries, keyDim: dim } = datastore;
+  const lists = work.lists ?? defaultLists(entries);
+  const planned = planAfterTwoSteps({ entries, dim, lists, threads, room }, onIndexPlan);
+  const told = inEntries(work);
   return buildIvf({
     folder: indexFolder(store),
     sources: datastore.keySources(),
-    dim: datastore.keyDim,
+    dim,
     lists,
     memoryBytes,
     threads,
     signal,
-    onProgress: inEntries(work),
+    onProgress: (progress) => {
+      planned(progress);
+      told(progress);
+    },
   });
 }
 
@@ -286,7 +297,7 @@ async function withIndex<Result>(
   }
 }
 
-async function checkRoom(datastore: Datastore, store: string): Promise<void> {
+async function checkRoom(datastore: Datastore, store: string): Promise<DiskRoom> {
   if (datastore.entries === 0) {
     throw new KnnLMError(
       'NO_DOCUMENTS',
@@ -294,12 +305,12 @@ async function checkRoom(datastore: Datastore, store: string): Promise<void> {
     );
   }
   // Codes in entry order, and again in lists: a byte per dimension, 8 and 12 more. Product codes are smaller than either.
-  const needed = datastore.entries * (2 * (datastore.keyDim + 16) + 20);
+  const diskBytes = datastore.entries * (2 * (datastore.keyDim + 16) + 20);
   const free = await freeDiskBytes(store);
-  if (needed <= free) return;
+  if (diskBytes <= free) return { diskBytes, freeDiskBytes: free };
   const mb = (bytes: number) => `${Math.ceil(bytes / 1e6)} MB`;
   throw new KnnLMError(
     'DISK_FULL',
-    `Indexing ${store} needs ${mb(needed)}, but ${mb(free)} are free. Free some space, or go on with exact search.`,
+    `Indexing ${store} needs ${mb(diskBytes)}, but ${mb(free)} are free. Free some space, or go on with exact search.`,
   );
 }

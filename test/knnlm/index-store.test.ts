@@ -8,6 +8,7 @@ import { documentHash } from '../../dist/datastore/hash.js';
 import type { StoreHeader } from '../../dist/datastore/manifest.js';
 import { openIndex } from '../../dist/indexes/open-index.js';
 import { describeIndex, indexFolder, removeIndex } from '../../dist/knnlm/index-folder.js';
+import type { IndexPlan } from '../../dist/knnlm/index-plan.js';
 import { indexStore } from '../../dist/knnlm/index-store.js';
 import { retrievalError, valueLogFrequencies } from '../../dist/knnlm/retrieval-error.js';
 import { clustered } from '../indexes/vectors.ts';
@@ -57,12 +58,17 @@ afterAll(() => rmSync(root, { recursive: true, force: true }));
 it('indexes a store within the error asked for, and the index is used when the store is opened', async () => {
   const store = await makeStore('many', [900, 700, 1200, 300, 900]);
   const phases = new Set<string>();
+  const plans: IndexPlan[] = [];
   const result = await indexStore(store, {
     maxError: 0.05,
     threads: 2,
     onProgress: ({ phase }) => phases.add(phase),
+    onIndexPlan: (plan) => plans.push(plan),
   });
   expect([...phases]).toEqual(['training', 'assigning', 'writing', 'tuning']);
+  expect(plans).toMatchObject([{ entries: 4000, lists: 125, diskBytes: 4000 * 84 }]);
+  expect(plans[0]!.freeDiskBytes).toBeGreaterThan(plans[0]!.diskBytes);
+  expect(plans[0]!.seconds).toBeGreaterThan(0);
   expect(result).toMatchObject({ entries: 4000, reached: true });
   expect(result.error).toBeLessThanOrEqual(0.05);
   expect(result.recall).toBeGreaterThan(0.5);

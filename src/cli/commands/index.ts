@@ -4,6 +4,7 @@ import { KnnLMError } from '../../errors.ts';
 import { isMilvusUrl } from '../../indexes/milvus/milvus-address.ts';
 import { usedSettings } from '../../knnlm/gate.ts';
 import { describeIndex } from '../../knnlm/index-folder.ts';
+import type { IndexPlan } from '../../knnlm/index-plan.ts';
 import { indexStore } from '../../knnlm/index-store.ts';
 import type { IndexChoice } from '../../knnlm/keep-indexed.ts';
 import { indexOnMilvus } from '../../knnlm/milvus-store.ts';
@@ -11,7 +12,7 @@ import { retune } from '../../knnlm/retune.ts';
 import { defineCommand } from '../command.ts';
 import { byteSize, indexChoice, number, positiveInteger } from '../options.ts';
 import type { Screen } from '../screen.ts';
-import { indexSummary, milvusSummary } from '../views/index.ts';
+import { indexPlanText, indexSummary, milvusSummary } from '../views/index.ts';
 
 interface IndexOptions {
   codes?: string;
@@ -102,7 +103,8 @@ export const indexCommand = () =>
         screen.result(result, () => milvusSummary(result, screen.colors));
         return;
       }
-      const result = await indexStore(store, request);
+      const onIndexPlan = (plan: IndexPlan) => screen.note(indexPlanText(plan, screen.errorColors));
+      const result = await indexStore(store, { ...request, onIndexPlan });
       if (options.dropKeys) {
         const settings = retunes ? await newSettings(store, screen, signal) : undefined;
         screen.result({ ...result, retuned: settings }, () =>

@@ -1,4 +1,5 @@
 /** What `index` prints. */
+import type { IndexPlan } from '../../knnlm/index-plan.ts';
 import type { IndexStoreResult } from '../../knnlm/index-store.ts';
 import type { KeptIndex } from '../../knnlm/keep-indexed.ts';
 import type { MilvusStoreResult } from '../../knnlm/milvus-store.ts';
@@ -7,6 +8,18 @@ import { bytes, count, duration, percent, settingsText } from '../numbers.ts';
 import type { Colors } from '../screen.ts';
 import { oneLine } from '../text.ts';
 import { facts } from './facts.ts';
+
+/** What the work will take. */
+export function indexPlanText(plan: IndexPlan, colors: Colors): string {
+  return facts(
+    [
+      ['to index', `${count(plan.entries)} entries in ${count(plan.lists)} lists`],
+      ['disk', `${bytes(plan.diskBytes)} needed meanwhile, ${bytes(plan.freeDiskBytes)} free`],
+      ['time', `about ${duration(plan.seconds)}`],
+    ],
+    colors,
+  );
+}
 
 export function indexSummary(
   result: IndexStoreResult,

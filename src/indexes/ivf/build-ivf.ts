@@ -63,7 +63,8 @@ export interface IvfProgress {
   total: number;
 }
 
-const STEPS = 10;
+/** Steps of k-means. */
+export const STEPS = 10;
 /** Sample rows per list: fewer leave centroids noisy, more help little. */
 const ROWS_PER_LIST = 64;
 /** Consecutive rows per read of the sample. */
@@ -158,8 +159,8 @@ function checkOptions({ sources, dim, lists, threads, like }: BuildIvfOptions, n
   return lists ?? defaultLists(n);
 }
 
-/** Bounded by the rows a worker's memory has room for, which only matters to very wide keys. */
-function sampleSize(n: number, lists: number, dim: number, threads: number): number {
+/** Rows that are trained on. Bounded by those a worker's memory has room for, which only matters to very wide keys. */
+export function sampleSize(n: number, lists: number, dim: number, threads: number): number {
   const wanted = Math.max(lists * ROWS_PER_LIST, STATISTICS_ROWS);
   const room = Math.floor((threads * MOST_SAMPLE_BYTES) / (paddedWidth(dim) + 16));
   return Math.min(n, wanted, room);
