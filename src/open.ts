@@ -22,8 +22,9 @@ import {
   type ImportResult,
   importArrays,
 } from './knnlm/import-arrays.ts';
+import { indexingBytes } from './knnlm/index-plan.ts';
 import { checkSettings, DEFAULT_SETTINGS } from './knnlm/interpolate.ts';
-import { builtIndex, keepIndexed } from './knnlm/keep-indexed.ts';
+import { builtIndex, keepIndexed, wantsIndex } from './knnlm/keep-indexed.ts';
 import { keepTuned } from './knnlm/keep-tuned.ts';
 import { loadStoreModel } from './knnlm/load-store-model.ts';
 import { greetMilvus } from './knnlm/milvus-store.ts';
@@ -102,7 +103,10 @@ export async function buildDatastore(
     const header = headerFor(model, { ...plan, keyDtype: request.keyDtype ?? 'fp16' });
     const cost = await planBuild(estimate, model, header, request.out);
     if (cost) {
-      request.onPlan?.(cost);
+      const { entries } = cost;
+      const isIndexed = request.dropKeys || wantsIndex(entries, request.index);
+      const indexBytes = isIndexed ? indexingBytes(entries, model.info.keyDim) : undefined;
+      request.onPlan?.({ ...cost, ...(indexBytes && { indexBytes }) });
       checkDisk(cost, request.out);
     }
     const writer = await DatastoreWriter.open(request.out, header);

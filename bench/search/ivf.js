@@ -7,7 +7,7 @@
 // Of tokens the cost of approximate search is told in nats: the mean |Δ log p_kNN| where both are finite, and of the
 // mixture (λ = 0.7, T = a seventh of the spread), its mean and its signed mean; perplexity against exact search.
 // The floor is the time in which both threads only read the bytes that a query reads, at the bandwidth they reach over as many
-// bytes as the index has. Figures at equal recall are interpolated between settings, logarithms of both.
+// bytes as the index has. Figures at equal recall and at an equal error of the mixture are interpolated between settings, in logarithms.
 // `--weights 0.25,0,0.5` measures other weights of the lists' spread beside the default; `--exact` this project's exact search.
 // `--usearch FOLDER` adds the JavaScript package usearch, installed there. Graph indexes are searched with `--widths`.
 // `--folder DIR` keeps what was built, for a later run; `--rounds 0` only builds.
@@ -42,6 +42,7 @@ const { values: options } = parseArgs({
     peers: { type: 'string', default: 'SQfp16,PQ64' },
     memory: { type: 'string', default: `${2 ** 32}` },
     recalls: { type: 'string', default: '0.92,0.98' },
+    errors: { type: 'string', default: '0.005' },
     usearch: { type: 'string' },
     exact: { type: 'boolean' },
     folder: { type: 'string' },
@@ -103,7 +104,14 @@ const engineRows = engines.map(({ name, buildSeconds, diskBytes, memoryBytes }) 
   'disk MB': Math.round(diskBytes / 1e6),
   'memory MB': Math.round(memoryBytes / 1e6),
 }));
-const equal = numbers(options.recalls).flatMap(atRecall);
+const equal = [
+  ...numbers(options.recalls).flatMap((recall) =>
+    costsAt(1 - recall, `recall ${recall}`, (row) => 1 - row.recall),
+  ),
+  ...numbers(options.errors).flatMap((error) =>
+    costsAt(error, `Δ mixture ${error}`, (row) => row['Δ mixture']),
+  ),
+];
 console.table(rows);
 console.table(engineRows);
 console.table(equal);
@@ -170,21 +178,21 @@ function rowOf(engine, e, s) {
   };
 }
 
-/** Each engine's cost at one recall, where its settings reach from below it to above. */
-function atRecall(recall) {
-  return engines.flatMap(({ name }) => {
-    const own = rows.filter(({ engine }) => engine === name).sort((a, b) => a.recall - b.recall);
-    const above = own.findIndex((row) => row.recall >= recall);
-    if (above < 1) return [];
-    const [low, high] = [own[above - 1], own[above]];
-    const missed = (row) => Math.log(1 - row.recall);
-    const share = (Math.log(1 - recall) - missed(low)) / (missed(high) - missed(low));
+/** Each engine's cost where its misses are `wanted`, between two of its settings. @param missesOf a row's */
+function costsAt(wanted, name, missesOf) {
+  return engines.flatMap(({ name: engine }) => {
+    const own = rows.filter((row) => row.engine === engine);
+    const next = own.findIndex((row) => missesOf(row) <= wanted);
+    if (next < 1) return [];
+    const [before, after] = [own[next - 1], own[next]];
+    const [from, to] = [before, after].map((row) => Math.log(missesOf(row)));
+    const share = (Math.log(wanted) - from) / (to - from);
     const between = (cost) =>
-      Math.exp((1 - share) * Math.log(low[cost]) + share * Math.log(high[cost]));
+      Math.exp((1 - share) * Math.log(before[cost]) + share * Math.log(after[cost]));
     return [
       {
-        recall,
-        engine: name,
+        at: name,
+        engine,
         p50: round(between('p50'), 3),
         p99: round(between('p99'), 3),
         'queries/s': Math.round(between('queries/s')),

@@ -1,5 +1,6 @@
 /** What an index will cost, told soon after its building began: k-means steps are timed, and the rest is of the same kind. */
 import { availableParallelism } from 'node:os';
+import { paddedWidth } from '../indexes/chunk.ts';
 import { type IvfProgress, STEPS, sampleSize } from '../indexes/ivf/build-ivf.ts';
 import { QUERIES } from './index-judge.ts';
 
@@ -8,6 +9,10 @@ export interface DiskRoom {
   diskBytes: number;
   freeDiskBytes: number;
 }
+
+/** Bytes on disk that building takes: codes in entry order, and again in lists. Product codes are smaller than either. */
+export const indexingBytes = (entries: number, dim: number): number =>
+  entries * (2 * (paddedWidth(dim) + 16) + 20);
 
 export interface IndexPlan extends DiskRoom {
   entries: number;

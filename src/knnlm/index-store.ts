@@ -27,7 +27,7 @@ import {
 import { dropKeysLocked } from './drop-keys.ts';
 import { describeIndex, type IndexInfo, indexFolder } from './index-folder.ts';
 import { indexJudge, MAX_ERROR } from './index-judge.ts';
-import { type DiskRoom, type IndexPlan, planAfterTwoSteps } from './index-plan.ts';
+import { type DiskRoom, type IndexPlan, indexingBytes, planAfterTwoSteps } from './index-plan.ts';
 import { leaveMilvus } from './milvus-store.ts';
 import type { Progress } from './types.ts';
 
@@ -304,8 +304,7 @@ async function checkRoom(datastore: Datastore, store: string): Promise<DiskRoom>
       `The datastore ${store} holds no entries yet. Build it first: knnlm build DOCS... --out ${store}`,
     );
   }
-  // Codes in entry order, and again in lists: a byte per dimension, 8 and 12 more. Product codes are smaller than either.
-  const diskBytes = datastore.entries * (2 * (datastore.keyDim + 16) + 20);
+  const diskBytes = indexingBytes(datastore.entries, datastore.keyDim);
   const free = await freeDiskBytes(store);
   if (diskBytes <= free) return { diskBytes, freeDiskBytes: free };
   const mb = (bytes: number) => `${Math.ceil(bytes / 1e6)} MB`;

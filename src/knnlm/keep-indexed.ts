@@ -71,6 +71,10 @@ export async function keepIndexed(
   }
 }
 
+/** Whether a new store of so many entries gets an inverted file. */
+export const wantsIndex = (entries: number, index: IndexChoice = 'auto'): boolean =>
+  entries > 0 && (index === 'ivf' || (index === 'auto' && entries >= LARGE_INDEX_ENTRIES));
+
 async function isWanted(
   store: string,
   index: 'auto' | 'ivf',
@@ -92,7 +96,7 @@ async function isWanted(
     const header = await readHeader(indexFolder(store));
     // One that was never tuned is left from a build that was killed.
     if (header?.evidence) return isLargeTail(entries - header.entries, header.entries);
-    return entries > 0 && (index === 'ivf' || entries >= LARGE_INDEX_ENTRIES);
+    return wantsIndex(entries, index);
   } finally {
     await datastore.close();
   }

@@ -325,7 +325,10 @@ export interface BuildPlan {
   entries: number;
   diskBytes: number;
   freeDiskBytes: number;
+  /** Of reading and storing. */
   seconds: number;
+  /** Needed besides while the store is indexed, about half of it for good; search stays exact where there is less. */
+  indexBytes?: number;
 }
 
 /** An index in short. */

@@ -61,6 +61,9 @@ describe('a build', () => {
   to read  12 documents, 48.0 kB of text, about 12,000 entries
   disk     6.2 MB needed, 9.0 GB free
   time     about 3.0 s`);
+    expect(planText({ ...plan, indexBytes: 6_400_000 }, colors)).toContain(`\
+  disk     6.2 MB needed, 6.4 MB more while it is indexed, 9.0 GB free
+  time     about 3.0 s, and the index`);
   });
 
   it('warns when the disk will be nearly full, and leaves refusing to the library', () => {

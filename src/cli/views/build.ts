@@ -13,8 +13,11 @@ export function planText(plan: BuildPlan, colors: Colors): string {
         'to read',
         `${counted(plan.documents, 'document')}, ${bytes(plan.bytesOfText)} of text, about ${count(plan.entries)} entries`,
       ],
-      ['disk', `${bytes(plan.diskBytes)} needed, ${bytes(plan.freeDiskBytes)} free`],
-      ['time', `about ${duration(plan.seconds)}`],
+      [
+        'disk',
+        `${bytes(plan.diskBytes)} needed, ${plan.indexBytes ? `${bytes(plan.indexBytes)} more while it is indexed, ` : ''}${bytes(plan.freeDiskBytes)} free`,
+      ],
+      ['time', `about ${duration(plan.seconds)}${plan.indexBytes ? ', and the index' : ''}`],
     ],
     colors,
   );
