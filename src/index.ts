@@ -14,7 +14,7 @@ export {
 export { type Removal, removeDocuments } from './datastore/remove-documents.ts';
 export type { DocumentSelection } from './datastore/select-documents.ts';
 export { estimateDocuments } from './datastore/sources/estimate-documents.ts';
-export { readDocuments } from './datastore/sources/read-documents.ts';
+export { type PairInputs, readDocuments } from './datastore/sources/read-documents.ts';
 export type {
   DocumentRecord,
   GateParameters,
@@ -91,6 +91,7 @@ export { describeModel } from './model/describe-model.ts';
 export type * from './model/language-model.ts';
 export { KEY_NAMES } from './model/language-model.ts';
 export { loadModel } from './model/load-model.ts';
+export type { PairOptions, PairReading } from './model/pair-reading.ts';
 export type { Encoding, Tokenizer, TokenStream } from './model/tokenizer.ts';
 export {
   type AddRequest,

@@ -3,9 +3,13 @@ import { checkBuildTarget } from './datastore/build-target.ts';
 import { Datastore } from './datastore/datastore.ts';
 import { DatastoreWriter } from './datastore/datastore-writer.ts';
 import { checkWritable } from './datastore/files.ts';
-import { headerOf, readManifest } from './datastore/manifest.ts';
+import { headerOf, type Manifest, readManifest } from './datastore/manifest.ts';
 import { estimateDocuments } from './datastore/sources/estimate-documents.ts';
-import { type ReadOptions, readDocuments } from './datastore/sources/read-documents.ts';
+import {
+  type PairInputs,
+  type ReadOptions,
+  readDocuments,
+} from './datastore/sources/read-documents.ts';
 import type { DocumentRecord, SettingsRecord } from './datastore/types.ts';
 import { KnnLMError } from './errors.ts';
 import { parseCodec } from './indexes/ivf/codec.ts';
@@ -33,8 +37,9 @@ import { headerFor } from './knnlm/store-header.ts';
 import { describeStore, type StoreInfo } from './knnlm/store-info.ts';
 import type { AddOptions, AddResult, BuildRequest, BuildResult } from './knnlm/types.ts';
 import { defaultWindowPlan } from './knnlm/windows.ts';
-import type { LoadModelOptions } from './model/language-model.ts';
+import type { LanguageModel, LoadModelOptions } from './model/language-model.ts';
 import { loadModel } from './model/load-model.ts';
+import type { PairOptions } from './model/pair-reading.ts';
 
 export { type OpenOptions, openKnnLM };
 
@@ -70,6 +75,8 @@ export interface BuildDatastoreRequest
     Pick<ReadOptions, 'textColumn' | 'idColumn' | 'invalidUtf8'> {
   /** A folder, a hub id or a bundled model. Default `wiki-mini`. */
   model?: string;
+  /** Pairs of a source and its target instead of texts, for an encoder-decoder: where they are, and what the model must be told of them. */
+  pairs?: PairInputs & PairOptions;
 }
 
 /**
@@ -90,15 +97,20 @@ export async function buildDatastore(
     skipped++;
     request.onSkip?.(skip);
   };
-  const { signal, textColumn, idColumn, invalidUtf8 } = request;
-  const readOptions: ReadOptions = { signal, textColumn, idColumn, invalidUtf8 };
+  const { signal, textColumn, idColumn, invalidUtf8, pairs } = request;
+  const { targets, ...told } = pairs ?? {};
+  const readOptions: ReadOptions = {
+    ...{ signal, textColumn, idColumn, invalidUtf8 },
+    pairs: pairs && { targets },
+  };
   checkCodes(request);
   // Nobody should read for hours to hear it.
   if (request.index !== undefined && isMilvusUrl(request.index)) await greetMilvus(request.index);
   await checkBuildTarget(request.out);
   const estimate = await estimateDocuments(inputs, readOptions);
-  const model = await loadModel(request.model ?? DEFAULT_MODEL, request);
+  const model = await loadModel(request.model ?? DEFAULT_MODEL, { ...request, pairs: told });
   try {
+    checkReads(model, { pairs: pairs !== undefined });
     const plan = defaultWindowPlan(model.info.contextLength, request);
     const header = headerFor(model, { ...plan, keyDtype: request.keyDtype ?? 'fp16' });
     const cost = await planBuild(estimate, model, header, request.out);
@@ -154,6 +166,17 @@ export async function buildDatastore(
   }
 }
 
+/** Errors: `INVALID_ARGUMENT` when a model of pairs is given texts, or the other way round. */
+function checkReads({ info }: LanguageModel, { pairs }: { pairs: boolean }): void {
+  if (pairs === (info.pairs !== undefined)) return;
+  throw new KnnLMError(
+    'INVALID_ARGUMENT',
+    pairs
+      ? `${info.name} is a causal model and reads texts, not pairs. Name an encoder-decoder, such as a translation model, with --model.`
+      : `${info.name} is an encoder-decoder: it reads pairs of a source and its target. Give it those: knnlm build --pairs FILE`,
+  );
+}
+
 /** Errors: `INVALID_ARGUMENT`, before anything is read. */
 function checkCodes({ index, codes, dropKeys: drops }: BuildDatastoreRequest): void {
   // Of the width, which only the model knows, the index will see.
@@ -175,7 +198,15 @@ export interface ImportDatastoreRequest
   extends ImportRequest,
     Pick<
       LoadModelOptions,
-      'key' | 'keyTensor' | 'dtype' | 'workers' | 'threads' | 'device' | 'onDownload' | 'onWarning'
+      | 'key'
+      | 'keyTensor'
+      | 'dtype'
+      | 'workers'
+      | 'threads'
+      | 'device'
+      | 'pairs'
+      | 'onDownload'
+      | 'onWarning'
     > {
   /** The model that made the keys. Default `wiki-mini`. */
   model?: string;
@@ -202,7 +233,10 @@ export interface AddRequest
   extends AddOptions,
     Pick<BuildRequest, 'onPlan' | 'index'>,
     Omit<OpenOptions, 'memoryBytes' | 'signal'>,
-    Pick<ReadOptions, 'textColumn' | 'idColumn' | 'invalidUtf8'> {}
+    Pick<ReadOptions, 'textColumn' | 'idColumn' | 'invalidUtf8'> {
+  /** Of a store of pairs: files of targets, one for each input (`PairInputs`). */
+  targets?: readonly string[];
+}
 
 /**
  * Reads documents into a finished datastore with the model it was built with. Documents that are stored already are
@@ -220,7 +254,8 @@ export async function addDocuments(
   // Nobody should wait for the model to hear it.
   await checkWritable(store);
   const { signal, textColumn, idColumn, invalidUtf8, onSkip } = request;
-  const readOptions: ReadOptions = { signal, textColumn, idColumn, invalidUtf8, onSkip };
+  const pairs = storedPairInputs(store, manifest, request.targets);
+  const readOptions: ReadOptions = { signal, textColumn, idColumn, invalidUtf8, pairs, onSkip };
   const estimate = await estimateDocuments(inputs, readOptions);
   const model = await loadStoreModel(manifest, request);
   try {
@@ -239,4 +274,18 @@ export async function addDocuments(
   } finally {
     await model.close();
   }
+}
+
+/** How more documents for a store are read: as pairs when it holds pairs. Errors: `INVALID_ARGUMENT` for targets where it holds texts. */
+export function storedPairInputs(
+  store: string,
+  { pairs }: Pick<Manifest, 'pairs'>,
+  targets?: readonly string[],
+): PairInputs | undefined {
+  if (pairs) return { targets };
+  if (targets === undefined) return undefined;
+  throw new KnnLMError(
+    'INVALID_ARGUMENT',
+    `${store} holds texts, not pairs of a source and its target. Leave the files of targets out.`,
+  );
 }

@@ -67,7 +67,7 @@ describe.each(cases)('reference numbers of $name', ({ name, model, corpus }) => 
 
   it('reads the same tokens and finds the same neighbors at the same distances', async () => {
     for (const [i, row] of golden.documents.entries()) {
-      const { inputs, targets } = await readTokens(documents[i]!.text, knnlm.model);
+      const { inputs, targets } = await readTokens(documents[i]!, knnlm.model);
       expect(documents[i]!.id).toBe(row.id);
       expect([...targets.subarray(0, -1)]).toEqual(row.tokens);
       const [window] = planWindows(inputs.length, golden);
@@ -122,7 +122,7 @@ describe.each(cases)('reference numbers of $name', ({ name, model, corpus }) => 
   async function retrieveAll(
     text: string,
   ): Promise<{ lm: Float64Array; found: Retrieved; targets: Int32Array }> {
-    const { inputs, targets } = await readTokens(text, knnlm.model);
+    const { inputs, targets } = await readTokens({ text }, knnlm.model);
     const d = knnlm.datastore.keyDim;
     const lm = new Float64Array(targets.length);
     const queries = new Float32Array(targets.length * d);

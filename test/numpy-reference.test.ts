@@ -58,7 +58,7 @@ describe.skipIf(!hasNumPy)('the mixture', () => {
       const reference: number[][] = JSON.parse(stdout);
 
       const sample = new TuningWindows({ window: 128, stride: 64 }, TARGETS);
-      sample.add(inputs, targets);
+      sample.add({ inputs, targets, sourceIds: undefined });
       const cache = await collectNeighbors(sample.take(), memory, {
         k: 1024,
         unitIsDocument: false,

@@ -18,7 +18,15 @@ export interface Footnote {
   /** Generated tokens that belong to it. */
   tokens: number;
   /** The longest stretch of the document that the text follows word for word. */
-  passage: { position: number; before: string; target: string; after: string; length: number };
+  passage: {
+    position: number;
+    before: string;
+    target: string;
+    after: string;
+    length: number;
+    /** Of a pair: what the document is the target of. */
+    sourceText?: string;
+  };
 }
 
 /** Consecutive entries of one document that consecutive tokens followed. */
@@ -63,8 +71,11 @@ export class Footnotes {
   #keep({ footnote, first, last, target, length }: Run): Footnote {
     footnote.tokens++;
     if (length > footnote.passage.length) {
-      const { position, before } = first;
-      footnote.passage = { position, before, target, after: last.after, length };
+      const { position, before, sourceText } = first;
+      footnote.passage = {
+        ...{ position, before, target, after: last.after, length },
+        ...(sourceText !== undefined && { sourceText }),
+      };
     }
     return footnote;
   }

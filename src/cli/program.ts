@@ -16,6 +16,7 @@ import { modelCommand } from './commands/model.ts';
 import { removeCommand } from './commands/remove.ts';
 import { searchCommand } from './commands/search.ts';
 import { serveCommand } from './commands/serve.ts';
+import { translateCommand } from './commands/translate.ts';
 import { tuneCommand } from './commands/tune.ts';
 import { updateCommand } from './commands/update.ts';
 import { verifyCommand } from './commands/verify.ts';
@@ -38,7 +39,10 @@ const COMMANDS: readonly (readonly [heading: string, commands: readonly (() => C
       importCommand,
     ],
   ],
-  ['Using a store:', [generateCommand, searchCommand, evalCommand, tuneCommand, serveCommand]],
+  [
+    'Using a store:',
+    [generateCommand, translateCommand, searchCommand, evalCommand, tuneCommand, serveCommand],
+  ],
   ['Models and findings:', [modelCommand, experimentCommand]],
 ];
 

@@ -185,7 +185,7 @@ export class DatastoreWriter {
   async beginDocument(document: Omit<DocumentRecord, 'start'>): Promise<number> {
     return await this.#exclusively(async () => {
       if (this.#open) throw new Error('the document before has not ended');
-      const { id, source, hash, length } = document;
+      const { id, source, hash, length, sourceText } = document;
       const metadata = plainMetadata(document);
       if (!Number.isSafeInteger(length) || length < 1) throw new Error(`length is ${length}`);
       const known = this.#known.get(id);
@@ -194,7 +194,10 @@ export class DatastoreWriter {
       const partial = this.#manifest.building!.document;
       if (partial && !isSame(partial, document)) await this.#dropPartial();
       const entriesDone = this.#manifest.building!.document?.entriesDone ?? 0;
-      this.#manifest.building!.document = { id, source, hash, length, entriesDone, metadata };
+      this.#manifest.building!.document = {
+        ...{ id, source, hash, length, entriesDone, metadata },
+        ...(sourceText !== undefined && { sourceText }),
+      };
       this.#changed = true;
       this.#open = true;
       return entriesDone;

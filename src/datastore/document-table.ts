@@ -113,7 +113,7 @@ export class DocumentTable implements Iterable<DocumentRecord> {
   at(row: number): DocumentRecord {
     if (!(row >= 0 && row < this.length)) throw new Error(`no document row ${row}`);
     const { lines, row: first, start } = this.#segmentOf(row);
-    const { id, source, hash, length, metadata } = lines.at(row - first);
+    const { id, source, hash, length, metadata, sourceText } = lines.at(row - first);
     return {
       id,
       source,
@@ -121,6 +121,7 @@ export class DocumentTable implements Iterable<DocumentRecord> {
       start: start + lines.starts[row - first]!,
       length,
       ...(metadata === undefined ? {} : { metadata }),
+      ...(sourceText === undefined ? {} : { sourceText }),
     };
   }
 

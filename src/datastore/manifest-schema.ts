@@ -21,6 +21,13 @@ const partialDocument = z.strictObject({
   length: positive,
   entriesDone: count,
   metadata: metadata.optional(),
+  sourceText: z.string().optional(),
+});
+
+const pairs = z.strictObject({
+  sourcePrefix: z.string().optional(),
+  sourceLanguage: z.string().optional(),
+  targetLanguage: z.string().optional(),
 });
 
 const gate = z
@@ -52,7 +59,7 @@ const settings = z.strictObject({
 
 export const manifestSchema = z.strictObject({
   format: z.literal('knnlm-datastore'),
-  version: z.literal([1, 2]),
+  version: z.literal([1, 2, 3]),
   model: z.strictObject({
     name: z.string(),
     family: z.string(),
@@ -77,6 +84,7 @@ export const manifestSchema = z.strictObject({
   eos: count,
   window: positive,
   stride: positive,
+  pairs: pairs.optional(),
   segments: z.array(segment).min(1),
   deleted: z.array(z.tuple([count, count])),
   settings: settings.nullable(),

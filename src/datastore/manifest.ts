@@ -11,8 +11,15 @@ import { fileSize, pathKind, readWhole, replaceFile } from './files.ts';
 import type { SettingsRecord } from './types.ts';
 
 export const FORMAT = 'knnlm-datastore';
-/** 2 where keys were dropped: programs that do not know of that must not read on. */
-export const VERSION = 2;
+/** 2 where keys were dropped, 3 where documents are pairs: programs that do not know of that must not read on. */
+export const VERSION = 3;
+
+/** What the model was told of the pairs (`PairOptions`). */
+export interface StoredPairs {
+  sourcePrefix?: string | undefined;
+  sourceLanguage?: string | undefined;
+  targetLanguage?: string | undefined;
+}
 
 /** What a datastore's keys depend on. Two stores with equal headers hold comparable keys. */
 export interface StoreHeader {
@@ -33,6 +40,8 @@ export interface StoreHeader {
   /** Positions per window, and from one window's start to the next. */
   window: number;
   stride: number;
+  /** Documents are pairs, and entries those of the targets. Undefined for texts of their own. */
+  pairs?: StoredPairs | undefined;
 }
 
 /** A run of documents, never changed once the build that wrote it has finished. */
@@ -56,11 +65,12 @@ export interface PartialDocument {
   length: number;
   entriesDone: number;
   metadata?: Record<string, unknown>;
+  sourceText?: string;
 }
 
 export interface Manifest extends Omit<StoreHeader, 'vocabSize'> {
   format: typeof FORMAT;
-  version: 1 | 2;
+  version: 1 | 2 | 3;
   values: { dtype: 'u16' | 'u32'; vocabSize: number };
   segments: SegmentRecord[];
   /** Entries taken out but still in the files: sorted, disjoint, each a document's. */
@@ -75,7 +85,7 @@ export interface Manifest extends Omit<StoreHeader, 'vocabSize'> {
 export const manifestPath = (store: string): string => join(store, 'manifest.json');
 
 export function createManifest(header: StoreHeader): Manifest {
-  const { model, fingerprint, key, vocabSize, bos, eos, window, stride } = header;
+  const { model, fingerprint, key, vocabSize, bos, eos, window, stride, pairs } = header;
   return {
     format: FORMAT,
     version: 1,
@@ -98,6 +108,7 @@ export function createManifest(header: StoreHeader): Manifest {
     eos,
     window,
     stride,
+    ...(pairs && { pairs }),
     segments: [{ name: '000000', entries: 0, documents: 0, documentBytes: 0 }],
     deleted: [],
     settings: null,
@@ -106,8 +117,9 @@ export function createManifest(header: StoreHeader): Manifest {
 }
 
 export function headerOf(manifest: Manifest): StoreHeader {
-  const { model, fingerprint, key, values, bos, eos, window, stride } = manifest;
-  return { model, fingerprint, key, vocabSize: values.vocabSize, bos, eos, window, stride };
+  const { model, fingerprint, key, values, bos, eos, window, stride, pairs } = manifest;
+  const { vocabSize } = values;
+  return { model, fingerprint, key, vocabSize, bos, eos, window, stride, ...(pairs && { pairs }) };
 }
 
 /** Entries of complete documents, deleted ones included. */
@@ -144,8 +156,10 @@ export function modelDifference(
   one: StoreHeader,
   other: StoreHeader,
 ): { what: string; values: [unknown, unknown] } | undefined {
+  const pairs = ({ pairs: told }: StoreHeader): string => (told ? JSON.stringify(told) : 'none');
   const parts: [string, unknown, unknown][] = [
     ['model weights', one.fingerprint.weights, other.fingerprint.weights],
+    ['prefix or language of pairs', pairs(one), pairs(other)],
     ['tokenizer', one.fingerprint.tokenizer, other.fingerprint.tokenizer],
     ['model dtype', one.fingerprint.dtype, other.fingerprint.dtype],
     ['key tensor', one.fingerprint.keyTensor, other.fingerprint.keyTensor],
@@ -288,7 +302,7 @@ export async function writeManifest(store: string, manifest: Manifest): Promise<
   // In one order of fields, whoever made the settings.
   const { k, lambda, temperature, source, gate, evidence } = manifest.settings ?? {};
   const settings = manifest.settings && { k, lambda, temperature, source, gate, evidence };
-  const version = manifest.codes === undefined ? 1 : 2;
+  const version = manifest.pairs ? 3 : manifest.codes === undefined ? 1 : 2;
   const fields = JSON.stringify({ ...manifest, version, settings }, null, 2).slice(
     0,
     -'\n}'.length,

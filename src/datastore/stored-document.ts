@@ -8,8 +8,10 @@ export type StoredDocument = Omit<DocumentRecord, 'start'>;
 /** `{"id":"","source":"","hash":"<64>","length":1}` and the newline. */
 export const SHORTEST_LINE = 107;
 
-export const documentLine = ({ id, source, hash, length, metadata }: StoredDocument): string =>
-  `${JSON.stringify({ id, source, hash, length, metadata })}\n`;
+export const documentLine = (document: StoredDocument): string => {
+  const { id, source, hash, length, metadata, sourceText } = document;
+  return `${JSON.stringify({ id, source, hash, length, metadata, sourceText })}\n`;
+};
 
 /** @param path, line for messages. Errors: `STORE_CORRUPT`. */
 export function parseLine(path: string, line: number, text: string): StoredDocument {
@@ -19,7 +21,7 @@ export function parseLine(path: string, line: number, text: string): StoredDocum
   } catch (cause) {
     throw corruptTable(path, `line ${line} is not JSON`, cause);
   }
-  const { id, source, hash, length, metadata } = value ?? {};
+  const { id, source, hash, length, metadata, sourceText } = value ?? {};
   const fits =
     typeof id === 'string' &&
     typeof source === 'string' &&
@@ -27,6 +29,7 @@ export function parseLine(path: string, line: number, text: string): StoredDocum
     /^[0-9a-f]{64}$/.test(hash) &&
     Number.isSafeInteger(length) &&
     length! > 0 &&
+    (sourceText === undefined || typeof sourceText === 'string') &&
     (metadata === undefined ||
       (typeof metadata === 'object' && metadata !== null && !Array.isArray(metadata)));
   if (!fits) throw corruptTable(path, `line ${line} is not a document record`);

@@ -9,6 +9,8 @@ export interface SourceDocument {
   text: string;
   /** Where it came from: a file, `file#row`, or `stdin`. */
   source: string;
+  /** Of a pair: what `text` is the target of, in a translation say. */
+  sourceText?: string;
   metadata?: Record<string, unknown>;
 }
 
@@ -16,13 +18,15 @@ export interface SourceDocument {
 export interface DocumentRecord {
   id: string;
   source: string;
-  /** sha256 of the text, UTF-8, in hex. */
+  /** sha256 of the text, UTF-8, in hex; of a pair see `documentHash`. */
   hash: string;
   /** Id of the first entry. */
   start: number;
   /** Entries: the document's tokens and the EOS. */
   length: number;
   metadata?: Record<string, unknown>;
+  /** Of a pair: its source. The entries are those of the target. */
+  sourceText?: string;
 }
 
 export interface RetrievalSettings {

@@ -20,7 +20,8 @@ export async function textWindows(
   { most, ...plan }: WindowPlan & { most: number },
 ): Promise<TextWindow[]> {
   const texts = [];
-  for (const { id, text } of documents) texts.push({ id, ...(await readTokens(text, model)) });
+  for (const document of documents)
+    texts.push({ id: document.id, ...(await readTokens(document, model)) });
   const limit = fairLimit(
     texts.map(({ targets }) => targets.length),
     most,

@@ -65,12 +65,13 @@ export async function* asRead(
     checkDocument(document);
     const textBytes = Buffer.byteLength(document.text);
     readBytes += textBytes;
-    yield { ...document, hash: documentHash(document.text), textBytes, readBytes };
+    const hash = documentHash(document.text, document.sourceText);
+    yield { ...document, hash, textBytes, readBytes };
   }
 }
 
-function checkDocument({ id, text, source }: SourceDocument): void {
-  for (const [name, value] of Object.entries({ id, text, source })) {
+function checkDocument({ id, text, source, sourceText = '' }: SourceDocument): void {
+  for (const [name, value] of Object.entries({ id, text, source, sourceText })) {
     if (typeof value === 'string') continue;
     throw new KnnLMError(
       'INVALID_DOCUMENT',

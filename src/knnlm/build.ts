@@ -10,7 +10,7 @@ import type { ReadDocument } from '../datastore/sources/read-documents.ts';
 import type { SettingsRecord } from '../datastore/types.ts';
 import { KnnLMError } from '../errors.ts';
 import type { LanguageModel } from '../model/language-model.ts';
-import { readTokens } from './read-tokens.ts';
+import { readTokens, sourcesOf } from './read-tokens.ts';
 import type { Progress } from './types.ts';
 import { planWindows, type Window, type WindowPlan } from './windows.ts';
 
@@ -56,11 +56,14 @@ interface PlannedDocument {
     hash: string;
     length: number;
     metadata?: Record<string, unknown>;
+    sourceText?: string;
   };
   /** (n + 1) BOS, t1 … tn. */
   inputs: Int32Array;
   /** (n + 1) t1 … tn, EOS. */
   targets: Int32Array;
+  /** Of a pair: its source. */
+  sourceIds: Int32Array | undefined;
   readBytes: number;
   /** Entries stored by an earlier, interrupted run. */
   done: number;
@@ -106,6 +109,7 @@ export async function buildEntries(
     for await (const group of groups) {
       const keys = model.keys(
         group.map((w) => w.document.inputs.slice(w.start, w.start + w.length)),
+        { sources: sourcesOf(group.map(({ document }) => document)) },
       );
       keys.catch(() => {});
       ahead.push({ group, keys });
@@ -133,20 +137,21 @@ async function* planDocuments(
   counts: BuildCounts,
 ): AsyncGenerator<PlannedDocument> {
   const seen = new Set<string>();
-  for await (const { id, text, source, hash, metadata, readBytes } of documents) {
+  for await (const read of documents) {
+    const { id, source, hash, metadata, sourceText, readBytes } = read;
     const status = writer.claim(id, hash);
     if (status === 'duplicate' || (status === 'done' && seen.has(id))) {
       counts.skipped++;
       options.onSkip?.({ source, reason: 'the same text is already stored' });
     }
     if (status === 'duplicate' || status === 'done') continue;
-    const { inputs, targets } = await readTokens(text, model);
-    const record = { id, source, hash, length: targets.length, metadata };
+    const { inputs, targets, sourceIds } = await readTokens(read, model);
+    const record = { id, source, hash, length: targets.length, metadata, sourceText };
     // The first document goes on where an interrupted build stood, or drops what that left half done.
     const begun = seen.size === 0;
     const done = begun ? await writer.beginDocument(record) : 0;
     seen.add(id);
-    yield { record, inputs, targets, readBytes, done, begun };
+    yield { record, inputs, targets, sourceIds, readBytes, done, begun };
   }
 }
 

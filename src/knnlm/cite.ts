@@ -48,6 +48,7 @@ export async function citeEntries(
         after: withoutBrokenEdges(
           tokenizer.decode(tokens.subarray(entry - start + 1), { continuing: true }),
         ),
+        ...(document.sourceText !== undefined && { sourceText: document.sourceText }),
       };
     }),
   );

@@ -4,6 +4,7 @@ import { Breather } from '../math/breather.ts';
 import type { IdRange } from '../math/vectors.ts';
 import type { LanguageModel, ScoredWindow } from '../model/language-model.ts';
 import { CachedNeighbors } from './cached-neighbors.ts';
+import { sourcesOf } from './read-tokens.ts';
 import type { Retriever } from './retriever.ts';
 import type { TuningWindow } from './tuning-windows.ts';
 import type { Progress } from './types.ts';
@@ -59,6 +60,7 @@ export async function collectNeighbors(
         : model.score(
             part.map(({ inputs }) => inputs),
             part.map(({ targets }) => targets),
+            { sources: sourcesOf(part) },
           );
     // When a search fails first, this one's failure must not go unhandled.
     scored.catch(() => {});

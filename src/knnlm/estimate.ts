@@ -5,6 +5,7 @@ import { storeBytes } from '../datastore/segment.ts';
 import type { DocumentEstimate } from '../datastore/sources/estimate-documents.ts';
 import { KnnLMError } from '../errors.ts';
 import type { LanguageModel } from '../model/language-model.ts';
+import { type ReadText, readTokens, sourcesOf } from './read-tokens.ts';
 import type { BuildPlan } from './types.ts';
 import { planWindows } from './windows.ts';
 
@@ -22,23 +23,27 @@ export async function planBuild(
 ): Promise<BuildPlan | undefined> {
   if (estimate.sample.length === 0) return undefined;
   const tokens = await model.encodeDocuments(estimate.sample.map(({ text }) => text));
+  // What every target of a pair begins with, and the EOS.
+  const around = 1 + (model.info.pairs?.targetStart.length ?? 0);
   const sampleBytes = estimate.sample.reduce((sum, { textBytes }) => sum + textBytes, 0);
   const sampleTokens = tokens.reduce((sum, ids) => sum + ids.length, 0);
   const entries = Math.round(
-    (estimate.textBytes / Math.max(1, sampleBytes)) * sampleTokens + estimate.documents,
+    (estimate.textBytes / Math.max(1, sampleBytes)) * sampleTokens + around * estimate.documents,
   );
   let positions = 0;
   for (const ids of tokens) {
-    for (const { length } of planWindows(ids.length + 1, header)) positions += length;
+    for (const { length } of planWindows(ids.length + around, header)) positions += length;
   }
-  const positionsPerEntry = positions / (sampleTokens + tokens.length);
+  const positionsPerEntry = positions / (sampleTokens + around * tokens.length);
+  const longest = tokens.reduce((a, ids, i) => (ids.length > tokens[a]!.length ? i : a), 0);
+  const text = await readTokens(estimate.sample[longest]!, model);
   return {
     documents: estimate.documents,
     bytesOfText: estimate.textBytes,
     entries,
     diskBytes: storeBytes(header, entries, estimate.documents),
     freeDiskBytes: await freeDiskBytes(out),
-    seconds: (entries * positionsPerEntry) / (await positionsPerSecond(tokens, model, header)),
+    seconds: (entries * positionsPerEntry) / (await positionsPerSecond(text, model, header)),
   };
 }
 
@@ -54,14 +59,15 @@ export function checkDisk(plan: BuildPlan, out: string): void {
 }
 
 async function positionsPerSecond(
-  tokens: readonly Int32Array[],
+  text: ReadText,
   model: LanguageModel,
   { window }: StoreHeader,
 ): Promise<number> {
-  const longest = tokens.reduce((a, b) => (b.length > a.length ? b : a));
-  const text = longest.length > 0 ? longest.slice(0, window) : Int32Array.of(model.tokenizer.bos);
-  await model.keys([text]);
+  const inputs = text.inputs.slice(0, window);
+  const read = (count: number) =>
+    model.keys(new Array(count).fill(inputs), { sources: sourcesOf(new Array(count).fill(text)) });
+  await read(1);
   const started = performance.now();
-  await model.keys(Array.from({ length: TIMED_WINDOWS }, () => text));
-  return (TIMED_WINDOWS * text.length * 1000) / (performance.now() - started);
+  await read(TIMED_WINDOWS);
+  return (TIMED_WINDOWS * inputs.length * 1000) / (performance.now() - started);
 }

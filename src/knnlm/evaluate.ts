@@ -11,7 +11,7 @@ import type { IdRange } from '../math/vectors.ts';
 import type { LanguageModel, ScoredWindow } from '../model/language-model.ts';
 import { usedSettings } from './gate.ts';
 import { MemoryFailures, orWithoutMemory } from './index-failure.ts';
-import { readTokens } from './read-tokens.ts';
+import { readTokens, sourcesOf } from './read-tokens.ts';
 import { neighborRow, type Retriever } from './retriever.ts';
 import { countWords, summarize } from './summarize.ts';
 import { TargetMixer } from './target-mixer.ts';
@@ -63,6 +63,7 @@ interface Reading {
   document: SourceDocument;
   inputs: Int32Array;
   targets: Int32Array;
+  sourceIds: Int32Array | undefined;
   /** Of all its targets, those that are scored: T. */
   wanted: number;
   lm: Float64Array;
@@ -84,12 +85,13 @@ async function* scoreDocuments(
   retriever: Retriever,
   options: ScoreOptions,
 ): AsyncGenerator<ScoredDocument> {
-  const score = ({ reading: { inputs, targets }, group }: Part): Promise<ScoredWindow[]> => {
+  const score = ({ reading, group }: Part): Promise<ScoredWindow[]> => {
+    const { inputs, targets } = reading;
     if (options.signal?.aborted) throw new KnnLMError('ABORTED', 'The evaluation was stopped.');
     return model.score(
       group.map((w) => inputs.subarray(w.start, w.start + w.length)),
       group.map((w) => targets.subarray(w.start, w.start + w.length)),
-      { signal: options.signal },
+      { signal: options.signal, sources: sourcesOf(group.map(() => reading)) },
     );
   };
   for await (const [part, scored] of ahead(parts(documents, model, options), score)) {
@@ -107,13 +109,14 @@ async function* parts(
 ): AsyncGenerator<Part> {
   let left = options.maxTokens ?? Number.POSITIVE_INFINITY;
   for await (const document of documents) {
-    const { inputs, targets } = await readTokens(document.text, model);
+    const { inputs, targets, sourceIds } = await readTokens(document, model);
     const wanted = Math.min(targets.length, left);
     left -= wanted;
     const reading: Reading = {
       document,
       inputs,
       targets,
+      sourceIds,
       wanted,
       lm: new Float64Array(wanted),
       mixture: new Float64Array(wanted),

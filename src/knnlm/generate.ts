@@ -1,14 +1,14 @@
 /** Generation from the mixture, token by token, each with the stored contexts that voted for it. */
 import { KnnLMError } from '../errors.ts';
 import type { IdRange } from '../math/vectors.ts';
-import type { LanguageModel } from '../model/language-model.ts';
+import type { LanguageModel, NextToken, ReadStates } from '../model/language-model.ts';
 import type { Tokenizer } from '../model/tokenizer.ts';
 import { citeEntries, type EntryHit } from './cite.ts';
 import { usedSettings } from './gate.ts';
 import { MemoryFailures, orWithoutMemory } from './index-failure.ts';
 import { mixture, votesOf } from './interpolate.ts';
 import { SequenceReader } from './reader.ts';
-import { neighborRow, type Retrieved, type RetrievedRow, type Retriever } from './retriever.ts';
+import { type Retrieved, type RetrievedRow, type Retriever, retrievedRow } from './retriever.ts';
 import { largest, Sampler } from './sampler.ts';
 import { StopStrings } from './stop-strings.ts';
 import type {
@@ -51,33 +51,50 @@ export interface PredictOptions extends Pick<GenerateOptions, 'settings' | 'excl
 
 /** One step of the method: search with the key, mix. */
 export async function predict(
-  next: { key: Float32Array; logProbs: Float32Array },
+  next: NextToken,
+  retriever: Retriever,
+  options: PredictOptions,
+): Promise<Prediction> {
+  const { key, logProbs } = next;
+  return (await predictRows({ keys: key, logProbs }, 1, retriever, options))[0]!;
+}
+
+/** The same for several states, which are searched for together. @param rows B @returns (B) */
+export async function predictRows(
+  { keys, logProbs }: ReadStates,
+  rows: number,
   retriever: Retriever,
   { settings, exclude, signal, alwaysSearch = false }: PredictOptions,
-): Promise<Prediction> {
+): Promise<Prediction[]> {
   const { k, gate, lambdas } = settings;
-  const lm = next.logProbs;
-  const alone: Prediction = {
-    logProbs: lm,
-    lm,
-    votes: new Map(),
-    retrieved: undefined,
-    weights: new Float64Array(0),
-  };
+  const size = logProbs.length / rows;
+  const alone = Array.from({ length: rows }, (_, row): Prediction => {
+    const lm = logProbs.subarray(row * size, (row + 1) * size);
+    return {
+      logProbs: lm,
+      lm,
+      votes: new Map(),
+      retrieved: undefined,
+      weights: new Float64Array(0),
+    };
+  });
   if (settings.lambda === 0 && !gate && !alwaysSearch) return alone;
-  const retrieved = await orWithoutMemory(settings, () =>
-    retriever.retrieve(next.key, {
+  const found = await orWithoutMemory(settings, () =>
+    retriever.retrieve(keys, {
       k,
       within: lambdas?.map(({ range }) => range),
       exclude,
       signal,
     }),
   );
-  if ('failed' in retrieved) return { ...alone, failed: retrieved.failed };
-  const row = neighborRow(retrieved, 0);
-  const { lambda, weights } = new Weigher(settings).weigh(row);
-  const votes = votesOf(row, weights);
-  return { logProbs: mixture(lm, votes, lambda), lm, votes, retrieved, weights };
+  if ('failed' in found) return alone.map((own) => ({ ...own, failed: found.failed }));
+  const weigher = new Weigher(settings);
+  return alone.map(({ lm }, i) => {
+    const retrieved = retrievedRow(found, i);
+    const { lambda, weights } = weigher.weigh(retrieved);
+    const votes = votesOf(retrieved, weights);
+    return { logProbs: mixture(lm, votes, lambda), lm, votes, retrieved, weights };
+  });
 }
 
 /**

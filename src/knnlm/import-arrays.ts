@@ -21,6 +21,7 @@ import { halfToFloats } from '../math/half.ts';
 import type { LanguageModel } from '../model/language-model.ts';
 import { type Conclusion, concludeBuild } from './conclude-build.ts';
 import { DEFAULT_SETTINGS } from './interpolate.ts';
+import { sourcesOf, sourceTokens } from './read-tokens.ts';
 import { headerFor } from './store-header.ts';
 import type { BuildRequest } from './types.ts';
 import { defaultWindowPlan } from './windows.ts';
@@ -74,6 +75,7 @@ export async function importArrays(
   });
   checkFit(keys, values, dim);
   const list = await documentsOf(arrays, keys.rows);
+  checkPairs(list, model, arrays);
   const plan = defaultWindowPlan(model.info.contextLength, {
     window: request.window ?? list?.window,
     stride: request.stride ?? list?.stride,
@@ -111,6 +113,24 @@ interface Input {
 }
 
 type ListedDocument = DocumentList['documents'][number];
+
+/** A model of pairs needs the sources, a causal one has no use for them. */
+function checkPairs(
+  list: DocumentList | undefined,
+  { info }: LanguageModel,
+  { keys }: ImportArrays,
+): void {
+  const first = list?.documents.find(
+    ({ sourceText }) => (sourceText !== undefined) !== (info.pairs !== undefined),
+  );
+  if (!first && (list || !info.pairs)) return;
+  throw new KnnLMError(
+    'INVALID_ARGUMENT',
+    info.pairs
+      ? `${info.name} reads pairs, but ${first ? `the document ${JSON.stringify(first.id)} has` : `the documents of ${keys} are not told, nor`} no source. Name a list of documents with "sourceText".`
+      : `${info.name} reads texts, but the document ${JSON.stringify(first!.id)} is a pair. Name the encoder-decoder that made the keys.`,
+  );
+}
 
 function checkFit(keys: ArrayFile, values: ArrayFile, dim: number): void {
   const refuse = (message: string) => new KnnLMError('INVALID_ARGUMENT', message);
@@ -187,7 +207,8 @@ async function compareKeys(input: Input, { documents, window }: DocumentList): P
   let sum = 0;
   let rows = 0;
   for (let i = 0; i < documents.length; i += step) {
-    const { start, length } = documents[i]!;
+    const document = documents[i]!;
+    const { start, length } = document;
     const count = Math.min(length, COMPARED_KEYS, window);
     const targets = await readValues(
       files[1],
@@ -196,7 +217,8 @@ async function compareKeys(input: Input, { documents, window }: DocumentList): P
       model.info.vocabSize,
     );
     const inputs = Int32Array.from([model.tokenizer.bos, ...targets.subarray(0, count - 1)]);
-    const [own] = await model.keys([inputs]);
+    const sourceIds = await sourceTokens(document, model);
+    const [own] = await model.keys([inputs], { sources: sourcesOf([{ sourceIds }]) });
     const stored = floatsOf(await readKeyRows(input, start, start + count));
     for (let row = 0; row < count; row++) {
       sum += difference(own!, stored, row * keys.columns, keys.columns);

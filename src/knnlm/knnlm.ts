@@ -22,6 +22,7 @@ import type { Retriever } from './retriever.ts';
 import { type ScoreTokensOptions, scoreTokens } from './score-tokens.ts';
 import type { OpenStoreIndex } from './snapshot.ts';
 import type { StoreInfo } from './store-info.ts';
+import { translate } from './translate.ts';
 import { type TuneRequest, type Tuning, tune } from './tune.ts';
 import type {
   AddOptions,
@@ -39,6 +40,8 @@ import type {
   SearchRequest,
   SearchResult,
   TokenScore,
+  TranslateRequest,
+  Translation,
 } from './types.ts';
 import type { WindowPlan } from './windows.ts';
 
@@ -152,6 +155,7 @@ export class KnnLM {
 
   /** What is near a context, and what the mixture makes of it. Errors: `INVALID_ARGUMENT`, `ABORTED`. */
   async search(context: string, request: SearchRequest = {}): Promise<SearchResult> {
+    this.#requireTexts();
     const settings = this.settings(request);
     const show = Math.min(
       positive('The number of neighbors shown', request.show ?? 10),
@@ -199,6 +203,7 @@ export class KnnLM {
     context: string | readonly number[],
     { excludeDocuments, ...request }: InspectRequest = {},
   ): Promise<Inspection> {
+    this.#requireTexts();
     const settings = this.settings(request);
     const exclude = this.#excluded(request, excludeDocuments);
     const open = this.#open.hold();
@@ -219,6 +224,7 @@ export class KnnLM {
     text: string | readonly number[],
     { excludeDocuments, end = typeof text === 'string', ...request }: ScoreTokensRequest = {},
   ): AsyncGenerator<TokenScore[]> {
+    this.#requireTexts();
     const settings = this.settings(request);
     const exclude = this.#excluded(request, excludeDocuments);
     return this.#scoreTokens(text, end, { ...this.#plan, ...request, settings, exclude });
@@ -242,6 +248,7 @@ export class KnnLM {
 
   /** The model's state after a context, which is what is searched with. @returns (d). Errors: `INVALID_ARGUMENT`. */
   async query(context: string | readonly number[]): Promise<Float32Array> {
+    this.#requireTexts();
     const ids = await promptTokens(context, this.model);
     const reader = await SequenceReader.open(this.model, this.#plan);
     try {
@@ -331,6 +338,7 @@ export class KnnLM {
     prompt: string | readonly number[],
     { knn, excludeDocuments, ...request }: GenerateRequest = {},
   ): AsyncGenerator<GeneratedToken, Generation> {
+    this.#requireTexts();
     // What is wrong with the request is said at once, not with the first token.
     this.settings(knn);
     this.#excluded(knn, excludeDocuments);
@@ -355,6 +363,34 @@ export class KnnLM {
     }
   }
 
+  /**
+   * Translates a text with a model that reads pairs: each token with the stored targets that voted for it, and their sources.
+   * Errors: `INVALID_ARGUMENT` for a store of texts, `INVALID_DOCUMENT` for a text that is too long for the model, `ABORTED`.
+   */
+  async translate(
+    source: string,
+    { knn, excludeDocuments, ...request }: TranslateRequest = {},
+  ): Promise<Translation> {
+    if (!this.model.info.pairs) {
+      throw new KnnLMError(
+        'INVALID_ARGUMENT',
+        `${this.datastore.path} holds texts, not pairs of a source and its target, so there is nothing to translate with. Continue a text with it: knnlm generate`,
+      );
+    }
+    const options = {
+      ...request,
+      ...this.#plan,
+      settings: this.settings(knn),
+      exclude: this.#excluded(knn, excludeDocuments),
+    };
+    const open = this.#open.hold();
+    try {
+      return await translate(source, this.model, open.retriever, options);
+    } finally {
+      await open.release();
+    }
+  }
+
   async close(): Promise<void> {
     await this.#refreshing;
     await Promise.all([this.#open.release(), this.model.close()]);
@@ -367,6 +403,15 @@ export class KnnLM {
 
   #excluded(request: RetrievalRequest = {}, documents?: readonly string[]): IdRange[] {
     return excludedEntries(this.#open, request, documents);
+  }
+
+  /** Errors: `INVALID_ARGUMENT` when the model reads pairs: a text alone is nothing to it. */
+  #requireTexts(): void {
+    if (!this.model.info.pairs) return;
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      `${this.datastore.path} holds pairs of a source and its target, whose model continues no text. Translate with it: knnlm translate`,
+    );
   }
 
   /** The datastore that a change is for. Errors: `INVALID_ARGUMENT` when it could be several. */

@@ -28,6 +28,7 @@ export async function loadStoreModel(
     ...options,
     ...(header.key.name ? { key: header.key.name as KeyName } : { keyTensor: header.key.tensor }),
     dtype: header.fingerprint.dtype as ModelDtype,
+    pairs: header.pairs,
   });
   try {
     const now = headerFor(model, { ...header, keyDtype: header.key.dtype });

@@ -96,6 +96,17 @@ export function neighborRow(
   };
 }
 
+/** One query's row as a search of its own, as views without copying. */
+export function retrievedRow({ k, ids, distances, values }: Retrieved, row: number): Retrieved {
+  const [start, end] = [row * k, (row + 1) * k];
+  return {
+    k,
+    ids: ids.subarray(start, end),
+    distances: distances.subarray(start, end),
+    values: values.subarray(start, end),
+  };
+}
+
 /** Rows of several searches for the same queries, each as long as all of theirs together, nearest first. */
 async function mergeNeighbors(parts: readonly Neighbors[]): Promise<Neighbors> {
   const k = parts.reduce((sum, part) => sum + part.k, 0);

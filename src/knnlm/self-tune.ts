@@ -6,9 +6,11 @@
 import type { DocumentRecord, SettingsRecord } from '../datastore/types.ts';
 import { Breather } from '../math/breather.ts';
 import type { IdRange } from '../math/vectors.ts';
+import type { LanguageModel } from '../model/language-model.ts';
 import { collectNeighbors } from './collect-neighbors.ts';
 import type { Entries } from './entries.ts';
 import { DEFAULT_SETTINGS } from './interpolate.ts';
+import { sourceTokens } from './read-tokens.ts';
 import { runSettingsSearch } from './run-settings-search.ts';
 import { gateReport, settingsOf, type TuneParts, type TuneRequest } from './tune.ts';
 import { curvesOf, keptCurves } from './tuning-curves.ts';
@@ -29,12 +31,12 @@ export async function selfTune(
   parts: TuneParts,
   { onProgress, signal }: Pick<TuneRequest, 'onProgress' | 'signal'>,
 ): Promise<SettingsRecord | undefined> {
-  const { datastore, retriever } = parts;
+  const { datastore, retriever, model } = parts;
   const most =
     retriever.index.kind === 'flat'
       ? Math.max(FEWEST, Math.min(TARGETS, Math.floor(SCANNED_KEYS / datastore.entries)))
       : TARGETS;
-  const windows = await ownWindows(datastore, most);
+  const windows = await ownWindows(datastore, model, most);
   const cache = await collectNeighbors(windows, parts, {
     k: DEFAULT_SETTINGS.k,
     unitIsDocument: false,
@@ -72,7 +74,11 @@ export async function selfTune(
 }
 
 /** Windows spread evenly over the store's documents, each with evenly spread positions and its own document left out. */
-async function ownWindows(datastore: Entries, most: number): Promise<TuningWindow[]> {
+async function ownWindows(
+  datastore: Entries,
+  model: LanguageModel,
+  most: number,
+): Promise<TuningWindow[]> {
   const { header } = datastore;
   const breather = new Breather();
   let total = 0;
@@ -94,6 +100,7 @@ async function ownWindows(datastore: Entries, most: number): Promise<TuningWindo
       const positions = Math.ceil(most / count);
       windows.push(
         await readWindow(datastore, document, {
+          model,
           window,
           number: windows.length,
           positions,
@@ -109,7 +116,13 @@ async function ownWindows(datastore: Entries, most: number): Promise<TuningWindo
 async function readWindow(
   datastore: Entries,
   document: DocumentRecord,
-  options: { window: Window; number: number; positions: number; entries: number },
+  options: {
+    model: LanguageModel;
+    window: Window;
+    number: number;
+    positions: number;
+    entries: number;
+  },
 ): Promise<TuningWindow> {
   const { start, length, seen } = options.window;
   const first = document.start + start;
@@ -128,6 +141,7 @@ async function readWindow(
     inputs,
     targets,
     positions,
+    sourceIds: await sourceTokens(document, options.model),
     document: options.number,
     exclude: [ownRange(document, options.window, options.entries)],
   };

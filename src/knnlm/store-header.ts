@@ -1,7 +1,8 @@
 /** What a datastore must say of the model that makes its keys. */
 import { resolve } from 'node:path';
-import type { StoreHeader } from '../datastore/manifest.ts';
+import type { StoredPairs, StoreHeader } from '../datastore/manifest.ts';
 import type { LanguageModel, ModelInfo } from '../model/language-model.ts';
+import type { PairReading } from '../model/pair-reading.ts';
 
 export function headerFor(
   { info, tokenizer }: LanguageModel,
@@ -21,6 +22,16 @@ export function headerFor(
     eos: tokenizer.eos,
     window,
     stride,
+    ...(info.pairs && { pairs: toldOf(info.pairs) }),
+  };
+}
+
+/** What the model was told of pairs, without which it could not be opened again. */
+function toldOf({ sourcePrefix, sourceLanguage, targetLanguage }: PairReading): StoredPairs {
+  return {
+    ...(sourcePrefix !== undefined && { sourcePrefix }),
+    ...(sourceLanguage !== undefined && { sourceLanguage }),
+    ...(targetLanguage !== undefined && { targetLanguage }),
   };
 }
 

@@ -1,5 +1,6 @@
 /** What a datastore is, in figures: the reply of `info`. */
 import type { Datastore, StoreBytes } from '../datastore/datastore.ts';
+import type { StoredPairs } from '../datastore/manifest.ts';
 import type { SettingsRecord } from '../datastore/types.ts';
 import { describeIndex, type IndexInfo } from './index-folder.ts';
 import { DEFAULT_SETTINGS } from './interpolate.ts';
@@ -35,12 +36,14 @@ export interface StoreInfo {
   settings: SettingsRecord;
   window: number;
   stride: number;
+  /** Documents are pairs of a source and its target: what the model was told of them. Undefined for texts. */
+  pairs?: StoredPairs;
   /** False while a build has not finished: its complete documents can be used all the same. */
   complete: boolean;
 }
 
 export async function describeStore(datastore: Datastore): Promise<StoreInfo> {
-  const { model, fingerprint, key, window, stride } = datastore.header;
+  const { model, fingerprint, key, window, stride, pairs } = datastore.header;
   const { dropped } = datastore;
   const index = await describeIndex(datastore.path, dropped?.codes);
   const parts = await datastore.bytes();
@@ -73,6 +76,7 @@ export async function describeStore(datastore: Datastore): Promise<StoreInfo> {
     settings: datastore.settings ?? { ...DEFAULT_SETTINGS, source: 'default' },
     window,
     stride,
+    ...(pairs && { pairs }),
     complete: datastore.complete,
   };
 }

@@ -167,11 +167,11 @@ async function readText(
   { onProgress, signal }: Pick<TuneRequest, 'onProgress' | 'signal'>,
 ): Promise<OverlapText[]> {
   const texts: OverlapText[] = [];
-  for await (const { id, text } of documents) {
+  for await (const document of documents) {
+    const { id, text, sourceText } = document;
     if (signal?.aborted) throw new KnnLMError('ABORTED', 'The tuning was stopped.');
-    const { inputs, targets } = await readTokens(text, model);
-    sample.add(inputs, targets);
-    texts.push({ id, hash: documentHash(text), windows: [] });
+    sample.add(await readTokens(document, model));
+    texts.push({ id, hash: documentHash(text, sourceText), windows: [] });
     onProgress?.({ done: sample.targets, unit: 'tokens', phase: 'reading' });
   }
   return texts;

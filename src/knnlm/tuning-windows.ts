@@ -4,6 +4,7 @@
  * however long the text is.
  */
 import type { IdRange } from '../math/vectors.ts';
+import type { ReadText } from './read-tokens.ts';
 import { planWindows, type WindowPlan } from './windows.ts';
 
 /** A window and which of its positions count. Shapes: T positions. */
@@ -16,6 +17,8 @@ export interface TuningWindow {
   positions: Int32Array;
   /** Number of the document, from 0. */
   document: number;
+  /** Of a pair: its source. */
+  sourceIds?: Int32Array | undefined;
   /** Entries that must not be retrieved for this window. */
   exclude?: readonly IdRange[];
 }
@@ -37,8 +40,7 @@ export class TuningWindows {
     this.#most = most;
   }
 
-  /** @param inputs (n + 1) BOS, t1 … tn @param targets (n + 1) t1 … tn, EOS */
-  add(inputs: Int32Array, targets: Int32Array): void {
+  add({ inputs, targets, sourceIds }: ReadText): void {
     const document = this.documents++;
     this.targets += targets.length;
     for (const { start, length, seen } of planWindows(targets.length, this.#plan)) {
@@ -50,6 +52,7 @@ export class TuningWindows {
         targets: targets.slice(start, start + length),
         positions,
         document,
+        sourceIds,
       });
       while (this.#keptTargets > 2 * this.#most && this.#kept.length > 1) this.#thin();
     }

@@ -27,6 +27,8 @@ export interface Neighbor {
   before: string;
   /** Text after the target. */
   after: string;
+  /** Of a pair: the source that the document is the target of. */
+  sourceText?: string;
 }
 
 export interface SearchResult {
@@ -279,6 +281,41 @@ export interface Generation {
   text: string;
   tokens: GeneratedToken[];
   finishReason: 'stop' | 'length';
+  settings: UsedSettings;
+  /** When the index failed and was gone on without (`onIndexFailure`). */
+  withoutMemory?: WithoutMemory;
+}
+
+export interface TranslateRequest {
+  /** Hypotheses kept side by side; 1 is greedy. Default: what the model's own settings say, else 1. Slower and, up to some 5, better. */
+  beams?: number;
+  /** Exponent of the length that a hypothesis' log-probability is divided by: higher favors longer ones. Default: the model's own, else 1. */
+  lengthPenalty?: number;
+  /** Default: twice the source's and 32 more. */
+  maxTokens?: number;
+  /** Settings of retrieval; what is missing is the store's own. */
+  knn?: RetrievalRequest;
+  /** Neighbors kept per token, 0 to k. Default 4. */
+  neighbors?: number;
+  /** Tokens of text kept around a neighbor. Default 16. */
+  around?: number;
+  /** Most probable candidates kept per token. Default 0. */
+  candidates?: number;
+  excludeDocuments?: readonly string[];
+  signal?: AbortSignal;
+}
+
+export interface Translation {
+  source: string;
+  text: string;
+  tokens: GeneratedToken[];
+  /** Of the tokens and the end under the mixture, in nats. */
+  logProb: number;
+  /** logProb / length^lengthPenalty, by which hypotheses were compared. */
+  score: number;
+  finishReason: 'stop' | 'length';
+  /** Beams used. */
+  beams: number;
   settings: UsedSettings;
   /** When the index failed and was gone on without (`onIndexFailure`). */
   withoutMemory?: WithoutMemory;

@@ -20,6 +20,8 @@ export interface ModelDescription {
   tokenizer: { kind: TokenizerKind; size: number } | undefined;
   /** Which rule gave the tokens before and after a document, and how the tokenizer writes them. */
   boundary: { bos: BoundaryToken; eos: BoundaryToken } | undefined;
+  /** Of an encoder-decoder: the graph of its encoder. */
+  encoder?: string;
   /** Whether decoding keeps an attention cache, and whether text can be scored. */
   capabilities: { cache: boolean; score: boolean } | undefined;
   warnings: string[];
@@ -70,6 +72,7 @@ export async function describeModel(
       ...description,
       info,
       keys: chosen.keys,
+      ...(chosen.encoder !== undefined && { encoder: chosen.encoder }),
       tokenizer,
       boundary: {
         bos: { id: boundary.bos, text: boundaryTexts.bos, rule: boundary.bosRule },

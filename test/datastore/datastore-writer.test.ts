@@ -82,6 +82,36 @@ describe('a datastore', () => {
     await store.close();
   });
 
+  it('keeps the sources of pairs, of one that was stopped inside too', async () => {
+    const path = join(temporaryFolder(), 'store');
+    const whole = join(temporaryFolder(), 'whole');
+    const pairs = three.map((document) => ({
+      ...document,
+      sourceText: `source of ${document.id}`,
+    }));
+    const head = header({ pairs: { targetLanguage: 'de' } });
+    await build(whole, pairs, head);
+    const writer = await DatastoreWriter.open(path, head);
+    await write(writer, pairs.slice(0, 1), 5);
+    await writer.beginDocument(pairs[1]!);
+    const { keys, values } = fakeEntries(pairs[1]!, 0, 5);
+    await writer.append(keys, values);
+    await writer.abort({ commit: true });
+    const manifest = JSON.parse(readFileSync(join(path, 'manifest.json'), 'utf8'));
+    expect(manifest).toMatchObject({ version: 3, pairs: { targetLanguage: 'de' } });
+    expect(manifest.building.document.sourceText).toBe('source of b');
+    await expect(DatastoreWriter.open(path, header({ pairs: {} }))).rejects.toThrow(
+      /prefix or language of pairs is \{"targetLanguage":"de"\} \(fake\), here it is \{\}/,
+    );
+    await build(path, pairs, head);
+    expect(contents(path)).toEqual(contents(whole));
+    const store = await openStore(path);
+    expect(store.header.pairs).toEqual({ targetLanguage: 'de' });
+    expect([...store.documents].map(({ sourceText }) => sourceText)).toEqual(
+      pairs.map(({ sourceText }) => sourceText),
+    );
+  });
+
   it('keeps values of four bytes for vocabularies beyond 65,536 and keys of four bytes on request', async () => {
     const path = join(temporaryFolder(), 'store');
     const head = header({ vocabSize: 128_256 });

@@ -367,7 +367,8 @@ describe('search', () => {
 });
 
 it('reads a growing sequence into the keys of a full pass, past the window too', async () => {
-  const { inputs } = await readTokens(documents.map(({ text }) => text).join('\n'), knnlm.model);
+  const whole = documents.map((document) => document.text).join('\n');
+  const { inputs } = await readTokens({ text: whole }, knnlm.model);
   const plan = { window: 128, stride: 64 };
   const text = inputs.slice(0, 300);
   const reader = await SequenceReader.open(knnlm.model, plan);

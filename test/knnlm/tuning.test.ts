@@ -164,11 +164,16 @@ describe('TuningWindows', () => {
   const plan = { window: 8, stride: 4 };
   const text = (length: number, first = 1) =>
     Int32Array.from({ length }, (_, i) => first + i) as Int32Array;
+  const read = (inputs: Int32Array, targets: Int32Array) => ({
+    inputs,
+    targets,
+    sourceIds: undefined,
+  });
 
   it('takes a text within the budget whole, every target once', () => {
     const windows = new TuningWindows(plan, 100);
-    windows.add(text(21, 0), text(21));
-    windows.add(text(5, 100), text(5, 101));
+    windows.add(read(text(21, 0), text(21)));
+    windows.add(read(text(5, 100), text(5, 101)));
     const targets = windows
       .take()
       .flatMap(({ targets, positions }) => [...positions].map((p) => targets[p]));
@@ -182,7 +187,7 @@ describe('TuningWindows', () => {
         fc.integer({ min: 500, max: 4000 }),
         (n, t) => {
           const windows = new TuningWindows(plan, n);
-          windows.add(text(t, 0), text(t));
+          windows.add(read(text(t, 0), text(t)));
           const taken = windows.take();
           const targets = taken.flatMap(({ targets, positions }) =>
             [...positions].map((p) => targets[p]!),

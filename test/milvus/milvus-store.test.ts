@@ -76,7 +76,7 @@ describe.skipIf(!hasMilvusLite)(`a store on Milvus${missing}`, () => {
     expect(memory.info.index.kind).toBe('milvus');
     const d = memory.datastore.keyDim;
     for (const [i, row] of golden.documents.entries()) {
-      const { inputs } = await readTokens(documents[i]!.text, memory.model);
+      const { inputs } = await readTokens(documents[i]!, memory.model);
       const [window] = planWindows(inputs.length, golden);
       const [first] = await memory.model.keys([inputs.slice(0, window!.length)]);
       for (const { target, entries, squared_distances } of row.first_neighbours) {

@@ -11,11 +11,12 @@ import {
   type DocumentOptions,
   documentOptions,
 } from '../options.ts';
+import { addTargetsOption, type TargetOptions } from '../pair-options.ts';
 import type { Screen } from '../screen.ts';
 import { addSummary } from '../views/changes.ts';
 import { showPlan } from './build.ts';
 
-export interface AddCommandOptions extends DocumentOptions {
+export interface AddCommandOptions extends DocumentOptions, TargetOptions {
   model?: string;
   workers?: number;
   threads?: number;
@@ -48,7 +49,7 @@ export function configureAdd(command: Command): void {
   command
     .argument('<store>', 'folder of the store')
     .argument('<docs...>', 'files, folders, globs or - for standard input');
-  addDocumentOptions(command);
+  addTargetsOption(addDocumentOptions(command));
   command
     .optionsGroup('Machine:')
     .option(
@@ -71,6 +72,7 @@ export const addRequest = (
   device: options.device,
   index: options.index,
   ...documentOptions(options),
+  targets: options.targets,
   onPlan: (plan) => showPlan(plan, store, screen),
   onProgress: screen.progress,
   onDownload: screen.download,

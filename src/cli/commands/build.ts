@@ -12,18 +12,21 @@ import {
   addIndexOption,
   addRetrievalOptions,
   addThreadOptions,
+  collect,
   type DocumentOptions,
   documentOptions,
   positiveInteger,
   type RetrievalOptions,
   retrievalSettings,
 } from '../options.ts';
+import { addLanguageOptions, languageOptions, type PairOptions } from '../pair-options.ts';
 import type { Screen } from '../screen.ts';
 import { oneLine } from '../text.ts';
 import { buildSummary, nearlyFull, planText } from '../views/build.ts';
 
-interface BuildOptions extends RetrievalOptions, DocumentOptions {
+interface BuildOptions extends RetrievalOptions, DocumentOptions, PairOptions {
   out: string;
+  pairs?: boolean;
   model?: string;
   key?: KeyName;
   keyTensor?: string;
@@ -55,6 +58,10 @@ export const buildCommand = () =>
         'a model from the Hugging Face hub, fetched once',
       ],
       ['cat report.txt | knnlm build - --out report.knn', 'standard input as one document'],
+      [
+        'knnlm build --pairs law.tsv --out law.knn --model Xenova/opus-mt-de-en',
+        'sources and targets, a pair a line, with a translation model',
+      ],
     ],
     onInterrupt:
       'Stopping; what is stored stays, and the same command goes on from there. Ctrl-C again ends at once.',
@@ -63,6 +70,18 @@ export const buildCommand = () =>
         .argument('<docs...>', 'files, folders, globs or - for standard input')
         .requiredOption('-o, --out <store>', 'folder to write');
       addDocumentOptions(command);
+      command.optionsGroup('Pairs, for translation and other encoder-decoders:');
+      command
+        .option(
+          '--pairs',
+          'docs are pairs of a source and its target: .jsonl with "source" and "target", or .tsv with two columns',
+        )
+        .option(
+          '--targets <file>',
+          'docs are sources, a line each, and this file has their targets (repeatable: one for each)',
+          collect,
+        );
+      addLanguageOptions(command);
       command.optionsGroup('Model and keys:');
       command
         .option('-m, --model <model>', 'folder, hub id or bundled name (default: wiki-mini)')
@@ -129,6 +148,7 @@ export const buildCommand = () =>
         keyDtype: options.keyDtype,
         settings: Object.keys(settings).length > 0 ? settings : undefined,
         ...documentOptions(options),
+        pairs: pairsOf(options),
         workers: options.workers,
         threads: options.threads,
         device: options.device,
@@ -145,6 +165,13 @@ export const buildCommand = () =>
       screen.result(result, () => buildSummary(result, options.out, screen.colors));
     },
   });
+
+/** Whatever is said of pairs says that there are some. */
+function pairsOf(options: BuildOptions) {
+  const told = languageOptions(options);
+  const isTold = options.pairs || options.targets || Object.keys(told).length > 0;
+  return isTold ? { targets: options.targets, ...told } : undefined;
+}
 
 export function showPlan(plan: BuildPlan, out: string, screen: Screen): void {
   screen.note(planText(plan, screen.errorColors));

@@ -15,10 +15,11 @@ import {
   documentOptions,
   positiveInteger,
 } from '../options.ts';
+import { addTargetsOption, pairsFor, type TargetOptions } from '../pair-options.ts';
 import { evaluationText } from '../views/evaluation.ts';
 import { warnOfFailure } from './generate.ts';
 
-interface EvalOptions extends MemoryOptions, DocumentOptions {
+interface EvalOptions extends MemoryOptions, DocumentOptions, TargetOptions {
   maxTokens?: number;
 }
 
@@ -28,7 +29,8 @@ export const evalCommand = () =>
     summary: 'perplexity of a text, for the model alone and with the memory',
     description:
       'Scores every token of held-out text once, with the model alone and with the memory, and reports perplexity per ' +
-      'token, per word and bits per byte of both, the share of tokens helped and hurt, and a bootstrap interval.',
+      'token, per word and bits per byte of both, the share of tokens helped and hurt, and a bootstrap interval. With a ' +
+      'store of pairs the texts are pairs too, and the tokens are those of the targets.',
     examples: [
       ['knnlm eval notes.knn held-out.txt', "with the store's own settings"],
       ['knnlm eval notes.knn held-out/ --k 64 --lambda 0.5', 'with others'],
@@ -41,26 +43,28 @@ export const evalCommand = () =>
         .addOption(
           new Option('--max-tokens <n>', 'stop after so many tokens').argParser(positiveInteger),
         );
-      addDocumentOptions(command);
+      addTargetsOption(addDocumentOptions(command));
       addMemoryOptions(command);
       addFailureOption(command);
     },
     async run([store, inputs], options, session) {
       const { screen, signal } = session;
-      const documents = readDocuments(inputs, {
-        ...documentOptions(options),
-        onSkip: screen.skipped,
-        signal,
-      });
-      const evaluation = await withMemory(store, options, session, (memory) =>
-        memory.evaluate(documents, {
+      const evaluation = await withMemory(store, options, session, async (memory) => {
+        const pairs = pairsFor(memory, options);
+        const documents = readDocuments(inputs, {
+          ...documentOptions(options),
+          pairs,
+          onSkip: screen.skipped,
+          signal,
+        });
+        return await memory.evaluate(documents, {
           ...memoryRequest(options),
           maxTokens: options.maxTokens,
           excludeDocuments: options.exclude,
           onProgress: screen.progress,
           signal,
-        }),
-      );
+        });
+      });
       warnOfFailure(evaluation, screen);
       screen.result(evaluation, () => evaluationText(evaluation, screen.colors));
     },

@@ -6,10 +6,11 @@ import { importDatastore } from '../../open.ts';
 import { defineCommand } from '../command.ts';
 import { count, counted, duration, percent } from '../numbers.ts';
 import { addIndexOption, addThreadOptions, positiveInteger } from '../options.ts';
+import { addLanguageOptions, languageOptions, type PairOptions } from '../pair-options.ts';
 import { oneLine } from '../text.ts';
 import { facts } from '../views/facts.ts';
 
-interface ImportOptions {
+interface ImportOptions extends PairOptions {
   out: string;
   documents?: string;
   model?: string;
@@ -71,6 +72,8 @@ export const importCommand = () =>
             "positions from one window to the next (default: the list's, else half the window)",
           ).argParser(positiveInteger),
         );
+      command.optionsGroup('Pairs, where an encoder-decoder made the keys:');
+      addLanguageOptions(command);
       command.optionsGroup('Machine:');
       addIndexOption(command, 'from some 200,000 entries on');
       addThreadOptions(command);
@@ -80,6 +83,7 @@ export const importCommand = () =>
         { keys, values, documents },
         {
           ...options,
+          pairs: languageOptions(options),
           onProgress: screen.progress,
           onDownload: screen.download,
           onWarning: (message) => screen.warn(message),

@@ -13,10 +13,11 @@ import {
   documentOptions,
   positiveInteger,
 } from '../options.ts';
+import { addTargetsOption, pairsFor, type TargetOptions } from '../pair-options.ts';
 import { oneLine } from '../text.ts';
 import { tuningText } from '../views/tuning.ts';
 
-interface TuneOptions extends StoreOptions, DocumentOptions {
+interface TuneOptions extends StoreOptions, DocumentOptions, TargetOptions {
   k?: number;
   maxTokens?: number;
   plot?: string;
@@ -55,18 +56,20 @@ export const tuneCommand = () =>
         .option('--plot <file>', 'write perplexity over λ and T as an SVG picture')
         .option('--no-save', 'leave the settings of the store as they are');
       addStoreOptions(command);
-      addDocumentOptions(command);
+      addTargetsOption(addDocumentOptions(command));
       addMachineOptions(command);
     },
     async run([store, inputs], options, session) {
       const { screen, signal } = session;
-      const documents = readDocuments(inputs, {
-        ...documentOptions(options),
-        onSkip: screen.skipped,
-        signal,
-      });
-      const tuning = await withMemory(store, options, session, (memory) =>
-        memory.tune(documents, {
+      const tuning = await withMemory(store, options, session, async (memory) => {
+        const pairs = pairsFor(memory, options);
+        const documents = readDocuments(inputs, {
+          ...documentOptions(options),
+          pairs,
+          onSkip: screen.skipped,
+          signal,
+        });
+        return await memory.tune(documents, {
           k: options.k,
           maxTokens: options.maxTokens,
           excludeDocuments: options.exclude,
@@ -74,8 +77,8 @@ export const tuneCommand = () =>
           save: options.save && memory.stores.length === 1,
           onProgress: screen.progress,
           signal,
-        }),
-      );
+        });
+      });
       for (const { message } of tuning.warnings) screen.warn(oneLine(message));
       if (options.plot !== undefined) await writePlot(options.plot, tuningChart(tuning));
       screen.result(tuning, () => tuningText(tuning, screen.colors));

@@ -2,12 +2,12 @@
  * A generated text as a person likes to read it: streamed, each token in the color of what the memory did to it, with
  * footnotes where the memory decided and the sources below.
  */
-import type { GeneratedToken, Generation } from '../../knnlm/types.ts';
+import type { GeneratedToken, Generation, Translation } from '../../knnlm/types.ts';
 import { type Footnote, Footnotes, superscript } from '../footnotes.ts';
 import { count, counted, duration, settingsText } from '../numbers.ts';
 import { legend, memoryBits, type Paint, paintFor } from '../palette.ts';
 import type { Colors } from '../screen.ts';
-import { sanitize } from '../text.ts';
+import { oneLine, sanitize, truncate } from '../text.ts';
 import { WordWrapper } from '../word-wrapper.ts';
 import { bracket, cutPassage, place } from './search.ts';
 
@@ -16,6 +16,9 @@ const MOST_COLUMNS = 88;
 const PASSAGE_LINES = 3;
 /** Sources shown with their text. */
 const MOST_SOURCES = 5;
+
+/** A generation, or a translation. */
+type Ended = Generation | Translation;
 
 export interface GenerationPrinterOptions {
   write: (text: string) => void;
@@ -66,7 +69,7 @@ export class GenerationPrinter {
   }
 
   /** Ends the text and lists the sources. */
-  end(generation: Generation, seconds: number): void {
+  end(generation: Ended, seconds: number): void {
     if (this.#open) this.#pending.push(this.#open.number);
     this.#mark();
     const { finishReason } = generation;
@@ -112,6 +115,12 @@ export class GenerationPrinter {
     const room = columnsOf(columns) - 2;
     const where = colors.dim(`at ${count(passage.position)} · ${counted(tokens, 'token')}`);
     write(`  ${colors.cyan(superscript(number))} ${colors.bold(place(footnote))} ${where}\n`);
+    if (passage.sourceText !== undefined) {
+      const text = truncate(oneLine(passage.sourceText), room * PASSAGE_LINES - 8);
+      const wrapper = new WordWrapper({ write, columns: room, margin: '    ' });
+      wrapper.push(text, colors.italic);
+      wrapper.end();
+    }
     const { before, target, after } = cutPassage(passage, room * PASSAGE_LINES - 8);
     const wrapper = new WordWrapper({ write, columns: room, margin: '    ' });
     const emphasis: Paint = (text) => colors.bold(colors.yellow(text));
@@ -129,7 +138,7 @@ function columnsOf(terminal: number): number {
   return Math.max(20, Math.min(terminal - 4, MOST_COLUMNS));
 }
 
-function generationFacts({ tokens, settings }: Generation, seconds: number): string {
+function generationFacts({ tokens, settings }: Ended, seconds: number): string {
   const raised = tokens.filter((token) => token.p > token.pLm).length;
   const decided = tokens.filter((token) => memoryBits(token) >= 1).length;
   return [

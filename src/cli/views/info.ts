@@ -7,6 +7,7 @@ import { oneLine, pad } from '../text.ts';
 import { facts } from './facts.ts';
 
 const BAR_COLUMNS = 24;
+type Pairs = NonNullable<StoreInfo['pairs']>;
 
 export function infoText(info: StoreInfo, colors: Colors): string {
   const { model, settings } = info;
@@ -19,7 +20,7 @@ export function infoText(info: StoreInfo, colors: Colors): string {
   const key = model.key ? `${model.key} (${oneLine(model.keyTensor)})` : oneLine(model.keyTensor);
   const head = facts(
     [
-      ['documents', count(info.documents)],
+      ['documents', `${count(info.documents)}${info.pairs ? pairsText(info.pairs) : ''}`],
       [
         'entries',
         `${count(info.entries)}${info.deleted > 0 ? `, and ${count(info.deleted)} deleted ones not yet compacted` : ''}`,
@@ -38,6 +39,16 @@ export function infoText(info: StoreInfo, colors: Colors): string {
   );
   const state = info.complete ? '' : colors.yellow('  (unfinished: run the same build again)');
   return `${colors.bold(oneLine(info.path))}${state}\n${head}\n${partsText(info.bytes, colors)}`;
+}
+
+/** Pairs, and what the model was told of them. */
+function pairsText({ sourcePrefix, sourceLanguage, targetLanguage }: Pairs): string {
+  const languages = [sourceLanguage, targetLanguage].filter((name) => name !== undefined);
+  return [
+    ' pairs of a source and its target',
+    ...(languages.length > 0 ? [`in ${languages.map(oneLine).join(' → ')}`] : []),
+    ...(sourcePrefix !== undefined ? [`sources read behind "${oneLine(sourcePrefix)}"`] : []),
+  ].join(', ');
 }
 
 /** The kind, and what was measured when it was built. */

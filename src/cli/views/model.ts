@@ -28,11 +28,17 @@ function usableFacts(description: ModelDescription, colors: Colors): string {
   ];
   return facts(
     [
-      ['family', `${oneLine(info.family)}, ${info.layers} layers`],
+      [
+        'family',
+        `${oneLine(info.family)}, ${info.layers} layers${description.encoder ? ' in the decoder; reads pairs of a source and its target' : ''}`,
+      ],
       ['vocabulary', `${count(info.vocabSize)}${tokenizer ? `, ${tokenizer.kind} tokenizer` : ''}`],
       ['context', `${count(info.contextLength)} positions`],
       ['key width', `${count(info.keyDim)}, ${bytes(2 * info.keyDim)} a token as fp16`],
-      ['documents', `begin with ${token('bos')}, end with ${token('eos')}`],
+      [
+        description.encoder ? 'targets' : 'documents',
+        `begin with ${token('bos')}, end with ${token('eos')}`,
+      ],
       ['limits', lacks.join('; ')],
     ],
     colors,
@@ -55,10 +61,14 @@ function keysText({ keys, info }: ModelDescription, colors: Colors): string {
 }
 
 function graphsText({ graphs, info }: ModelDescription, colors: Colors): string {
-  const rows = graphs.flatMap(({ file, dtype, bytes: size, externalFiles, problems }) => {
+  const rows = graphs.flatMap(({ file, dtype, bytes: size, externalFiles, encoder, problems }) => {
     const mark = info?.file === file ? colors.green('▸') : ' ';
-    const external =
-      externalFiles.length > 0 ? `, weights in ${externalFiles.map(oneLine).join(', ')}` : '';
+    const external = [
+      ...(encoder === undefined ? [] : [`, encoder in ${oneLine(encoder)}`]),
+      ...(externalFiles.length > 0
+        ? [`, weights in ${externalFiles.map(oneLine).join(', ')}`]
+        : []),
+    ].join('');
     return [
       `  ${mark} ${pad(dtype, 8)}${oneLine(file)} ${colors.dim(`${bytes(size)}${external}`)}`,
       ...problems.map((problem) => `            ${colors.yellow(oneLine(problem))}`),

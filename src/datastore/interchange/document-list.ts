@@ -25,6 +25,8 @@ const schema = z.object({
       start: count,
       length: z.int().min(1),
       metadata: z.record(z.string(), z.unknown()).optional(),
+      /** Of a pair. */
+      sourceText: z.string().optional(),
     }),
   ),
 });

@@ -211,10 +211,10 @@ function listOf(store: Datastore, types: { keys: ArrayDtype; values: ArrayDtype 
     model: { ...model, ...fingerprint, key: key.name, keyTensor: key.tensor, vocabSize, bos, eos },
     window,
     stride,
-    documents: Array.from(store.documents, ({ id, source, hash, length, metadata }) => {
+    documents: Array.from(store.documents, (document) => {
       const first = start;
-      start += length;
-      return { id, source, hash, start: first, length, ...(metadata && { metadata }) };
+      start += document.length;
+      return { ...document, start: first };
     }),
   };
 }

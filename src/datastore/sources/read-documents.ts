@@ -2,7 +2,7 @@
 import { replies } from './reading-thread.ts';
 import type { ReadDocument, ReadOptions } from './source-types.ts';
 
-export type { ReadDocument, ReadOptions, Skip } from './source-types.ts';
+export type { PairInputs, ReadDocument, ReadOptions, Skip } from './source-types.ts';
 
 /**
  * Reads documents in a worker thread, one after another, in a stable order. Memory holds a few of them at most

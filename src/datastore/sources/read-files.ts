@@ -6,6 +6,7 @@ import { gather, readAll, readChunks } from './byte-stream.ts';
 import { htmlText } from './html-text.ts';
 import { type InputFile, listInputFiles } from './input-files.ts';
 import { readJsonl } from './read-jsonl.ts';
+import { readParallel, readTsv } from './read-pairs.ts';
 import { readParquet } from './read-parquet.ts';
 import {
   type FoundDocument,
@@ -20,7 +21,7 @@ export async function* readInputs(
   inputs: readonly string[],
   context: ReadContext,
 ): AsyncGenerator<ReadDocument> {
-  const files = await listInputFiles(inputs, context.onSkip);
+  const files = await listInputFiles(inputs, context);
   let found = 0;
   let bytesBefore = 0;
   for (const file of files) {
@@ -33,7 +34,7 @@ export async function* readInputs(
   if (found > 0) return;
   throw new KnnLMError(
     'NO_DOCUMENTS',
-    `No document with text was found in ${inputs.slice(0, 3).join(', ')}${inputs.length > 3 ? ', …' : ''} (${files.length} files read). Give .txt, .md, .html, .jsonl or .parquet files.`,
+    `No document with text was found in ${inputs.slice(0, 3).join(', ')}${inputs.length > 3 ? ', …' : ''} (${files.length} files read). Give ${context.settings.pairs ? '.jsonl or .tsv' : '.txt, .md, .html, .jsonl or .parquet'} files.`,
   );
 }
 
@@ -45,7 +46,7 @@ export function complete(document: FoundDocument, bytesBefore: number): ReadDocu
   const { fileBytes, ...rest } = document;
   return {
     ...rest,
-    hash: documentHash(document.text),
+    hash: documentHash(document.text, document.sourceText),
     textBytes: Buffer.byteLength(document.text),
     readBytes: bytesBefore + fileBytes,
   };
@@ -58,7 +59,14 @@ export async function* readFile(
 ): AsyncGenerator<FoundDocument> {
   try {
     for await (const document of readerOf(file, context)) {
-      yield { ...document, text: wellFormed(document, context) };
+      const { sourceText } = document;
+      yield {
+        ...document,
+        text: wellFormed(document.text, document, context),
+        ...(sourceText !== undefined && {
+          sourceText: wellFormed(sourceText, document, context),
+        }),
+      };
     }
   } catch (error) {
     if (!(error instanceof NotTextError) || file.explicit) throw error;
@@ -69,6 +77,8 @@ export async function* readFile(
 function readerOf(file: InputFile, context: ReadContext): AsyncGenerator<FoundDocument> {
   if (file.format === 'jsonl') return readJsonl(file, context);
   if (file.format === 'parquet') return readParquet(file, context);
+  if (file.format === 'tsv') return readTsv(file, context);
+  if (file.format === 'lines') return readParallel(file, context);
   if (file.format === 'stdin') return readStdin(file, context);
   return readWholeFile(file, context);
 }
@@ -85,7 +95,7 @@ async function* readWholeFile(
   else yield { id: file.id, text, source: file.path, fileBytes: await sizeOf(file) };
 }
 
-/** JSON Lines when the first character is a brace, else one document. */
+/** JSON Lines when the first character is a brace, else one document, or pairs in two columns. */
 async function* readStdin(file: InputFile, context: ReadContext): AsyncGenerator<FoundDocument> {
   const chunks = readChunks(file);
   const first = await chunks.next();
@@ -97,6 +107,10 @@ async function* readStdin(file: InputFile, context: ReadContext): AsyncGenerator
     for await (const document of readJsonl(file, context, all)) yield { ...document, fileBytes: 0 };
     return;
   }
+  if (context.settings.pairs) {
+    for await (const document of readTsv(file, context, all)) yield { ...document, fileBytes: 0 };
+    return;
+  }
   const limit = context.settings.maxDocumentBytes ?? LONGEST_STRING;
   const bytes = await gather(all, file.path, limit);
   const text = decodeUtf8(bytes, file.path, { invalid: context.settings.invalidUtf8 });
@@ -105,7 +119,7 @@ async function* readStdin(file: InputFile, context: ReadContext): AsyncGenerator
 }
 
 /** JSON can name half of a surrogate pair, which no UTF-8 text has and no tokenizer reads. */
-function wellFormed({ text, source }: FoundDocument, { settings }: ReadContext): string {
+function wellFormed(text: string, { source }: FoundDocument, { settings }: ReadContext): string {
   // Since Node 20; not in the ES2023 library types.
   const string = text as unknown as { isWellFormed(): boolean; toWellFormed(): string };
   if (string.isWellFormed()) return text;

@@ -42,7 +42,7 @@ export async function sampleInputs(
   inputs: readonly string[],
   context: ReadContext,
 ): Promise<DocumentEstimate> {
-  const files = await sized(await listInputFiles(inputs, context.onSkip));
+  const files = await sized(await listInputFiles(inputs, context));
   const kinds = new Map<string, SizedFile[]>();
   for (const file of files) {
     if (file.format === 'stdin') continue;

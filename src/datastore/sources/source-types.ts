@@ -17,6 +17,15 @@ export interface Skip {
   reason: string;
 }
 
+/** Where pairs are. */
+export interface PairInputs {
+  /**
+   * Files of targets, one for each input, in their order: line n of the one is the target of line n of the other. Without them
+   * inputs are `.jsonl` with `source` and `target`, or `.tsv` with two columns.
+   */
+  targets?: readonly string[] | undefined;
+}
+
 /** Options that readers in a worker get. */
 export interface ReadSettings {
   /** Parquet column with the text. Default `text`. */
@@ -25,6 +34,8 @@ export interface ReadSettings {
   idColumn?: string;
   /** What to do with bytes that are not UTF-8: refuse the file (default), or put U+FFFD in their place. */
   invalidUtf8?: 'refuse' | 'replace';
+  /** Read pairs of a source and its target instead of texts. */
+  pairs?: PairInputs | undefined;
   /** Longest document, in bytes. Default: what V8 can hold in one string, 512 MiB. */
   maxDocumentBytes?: number;
 }
