@@ -501,7 +501,7 @@ describe('changes to a store', () => {
   it('are refused in a store of a newer format', async () => {
     const path = await makeStore();
     const file = join(path, 'manifest.json');
-    writeFileSync(file, readFileSync(file, 'utf8').replace('"version": 1', '"version": 3'));
+    writeFileSync(file, readFileSync(file, 'utf8').replace('"version": 1', '"version": 9'));
     const before = contents(path);
     for (const change of Object.values(changes))
       await expect(change(path)).rejects.toMatchObject({ code: 'STORE_VERSION' });

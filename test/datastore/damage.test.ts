@@ -72,7 +72,7 @@ describe('a damaged datastore', () => {
   it('of a newer format is refused, as is what is no datastore', async () => {
     const path = await makeStore();
     const file = join(path, 'manifest.json');
-    writeFileSync(file, readFileSync(file, 'utf8').replace('"version": 1', '"version": 3'));
+    writeFileSync(file, readFileSync(file, 'utf8').replace('"version": 1', '"version": 9'));
     await expect(openStore(path)).rejects.toMatchObject({ code: 'STORE_VERSION' });
     await expect(openStore(temporaryFolder())).rejects.toMatchObject({
       code: 'STORE_NOT_FOUND',
