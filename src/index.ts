@@ -50,6 +50,7 @@ export {
   type StoreCompaction,
 } from './knnlm/compact-store.ts';
 export { type DroppedKeys, dropKeys } from './knnlm/drop-keys.ts';
+export type { TranslationEvaluation } from './knnlm/evaluate-translations.ts';
 export type { ImportArrays, ImportResult } from './knnlm/import-arrays.ts';
 export { type IndexInfo, removeIndex } from './knnlm/index-folder.ts';
 export type { IndexPlan } from './knnlm/index-plan.ts';
@@ -82,6 +83,7 @@ export {
 } from './knnlm/removal-receipt.ts';
 export { type RetuneRequest, retune } from './knnlm/retune.ts';
 export type { StoreInfo } from './knnlm/store-info.ts';
+export type { TranslationScores } from './knnlm/translation-metrics.ts';
 export type { TuneRequest, Tuning } from './knnlm/tune.ts';
 export { tuningChart } from './knnlm/tuning-chart.ts';
 export type * from './knnlm/types.ts';

@@ -10,7 +10,7 @@ import type { ReadDocument } from '../datastore/sources/read-documents.ts';
 import type { SettingsRecord } from '../datastore/types.ts';
 import { KnnLMError } from '../errors.ts';
 import type { LanguageModel } from '../model/language-model.ts';
-import { readTokens, sourcesOf } from './read-tokens.ts';
+import { encodeText, sourceProblem, sourcesOf } from './read-tokens.ts';
 import type { Progress } from './types.ts';
 import { planWindows, type Window, type WindowPlan } from './windows.ts';
 
@@ -145,7 +145,13 @@ async function* planDocuments(
       options.onSkip?.({ source, reason: 'the same text is already stored' });
     }
     if (status === 'duplicate' || status === 'done') continue;
-    const { inputs, targets, sourceIds } = await readTokens(read, model);
+    const { inputs, targets, sourceIds } = await encodeText(read, model);
+    const problem = sourceProblem(sourceIds, model);
+    if (problem !== undefined) {
+      counts.skipped++;
+      options.onSkip?.({ source, reason: `it ${problem}` });
+      continue;
+    }
     const record = { id, source, hash, length: targets.length, metadata, sourceText };
     // The first document goes on where an interrupted build stood, or drops what that left half done.
     const begun = seen.size === 0;

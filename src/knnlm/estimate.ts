@@ -5,7 +5,7 @@ import { storeBytes } from '../datastore/segment.ts';
 import type { DocumentEstimate } from '../datastore/sources/estimate-documents.ts';
 import { KnnLMError } from '../errors.ts';
 import type { LanguageModel } from '../model/language-model.ts';
-import { type ReadText, readTokens, sourcesOf } from './read-tokens.ts';
+import { encodeText, type ReadText, sourcesOf } from './read-tokens.ts';
 import type { BuildPlan } from './types.ts';
 import { planWindows } from './windows.ts';
 
@@ -36,7 +36,7 @@ export async function planBuild(
   }
   const positionsPerEntry = positions / (sampleTokens + around * tokens.length);
   const longest = tokens.reduce((a, ids, i) => (ids.length > tokens[a]!.length ? i : a), 0);
-  const text = await readTokens(estimate.sample[longest]!, model);
+  const text = await encodeText(estimate.sample[longest]!, model);
   return {
     documents: estimate.documents,
     bytesOfText: estimate.textBytes,
@@ -64,8 +64,11 @@ async function positionsPerSecond(
   { window }: StoreHeader,
 ): Promise<number> {
   const inputs = text.inputs.slice(0, window);
+  const sourceIds = text.sourceIds?.slice(0, model.info.contextLength);
   const read = (count: number) =>
-    model.keys(new Array(count).fill(inputs), { sources: sourcesOf(new Array(count).fill(text)) });
+    model.keys(new Array(count).fill(inputs), {
+      sources: sourcesOf(new Array(count).fill({ sourceIds })),
+    });
   await read(1);
   const started = performance.now();
   await read(TIMED_WINDOWS);

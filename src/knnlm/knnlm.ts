@@ -10,6 +10,7 @@ import { addEntries, asRead } from './add.ts';
 import { citeEntries, type EntryHit } from './cite.ts';
 import { type CompactStoreOptions, compactStore, type StoreCompaction } from './compact-store.ts';
 import { evaluate } from './evaluate.ts';
+import { evaluateTranslations, type TranslationEvaluation } from './evaluate-translations.ts';
 import { usedSettings } from './gate.ts';
 import { candidatesOf, generate, predict, promptTokens } from './generate.ts';
 import { type Inspection, inspect } from './inspect.ts';
@@ -28,6 +29,7 @@ import type {
   AddOptions,
   AddResult,
   EvaluateRequest,
+  EvaluateTranslationsRequest,
   Evaluation,
   GeneratedToken,
   GenerateRequest,
@@ -389,6 +391,24 @@ export class KnnLM {
     } finally {
       await open.release();
     }
+  }
+
+  /** Translates the sources of pairs, with the memory and without it, and compares with their targets. Errors: as `translate`. */
+  async evaluateTranslations(
+    documents: AsyncIterable<SourceDocument> | Iterable<SourceDocument>,
+    { onProgress, ...request }: EvaluateTranslationsRequest = {},
+  ): Promise<TranslationEvaluation> {
+    const { knn, signal } = request;
+    return await evaluateTranslations(documents, {
+      translate: (source, by) =>
+        this.translate(source, {
+          ...request,
+          knn: by === 'lm' ? { stores: knn?.stores, lambda: 0 } : knn,
+          neighbors: 0,
+        }),
+      onProgress,
+      signal,
+    });
   }
 
   async close(): Promise<void> {

@@ -19,16 +19,24 @@ export interface ReadText {
   sourceIds: Int32Array | undefined;
 }
 
+/** Errors: those of `encodeText`, and `INVALID_DOCUMENT` for a source that is too long. */
+export async function readTokens(text: Text, model: LanguageModel): Promise<ReadText> {
+  const read = await encodeText(text, model);
+  requireShort(text, read.sourceIds, model);
+  return read;
+}
+
 /**
  * Of a pair t1 … tn begin with what every target begins with (`PairReading.targetStart`), as the labels do that such a model is trained on.
- * Errors: `INVALID_DOCUMENT` for a text where the model reads pairs, a pair where it reads texts, or a source that is too long.
+ * Errors: `INVALID_DOCUMENT` for a text where the model reads pairs, or a pair where it reads texts.
  */
-export async function readTokens(text: Text, model: LanguageModel): Promise<ReadText> {
+export async function encodeText(text: Text, model: LanguageModel): Promise<ReadText> {
   const { pairs } = model.info;
   checkKind(text, model);
-  const [[ids], sourceIds] = await Promise.all([
+  const { sourceText } = text;
+  const [[ids], sources] = await Promise.all([
     model.encodeDocuments([text.text]),
-    sourceTokens(text, model),
+    sourceText === undefined ? undefined : model.encodeSources([sourceText]),
   ]);
   const tokens = pairs ? Int32Array.from([...pairs.targetStart, ...ids!]) : ids!;
   const inputs = new Int32Array(tokens.length + 1);
@@ -37,7 +45,7 @@ export async function readTokens(text: Text, model: LanguageModel): Promise<Read
   inputs.set(tokens, 1);
   targets.set(tokens);
   targets[tokens.length] = model.tokenizer.eos;
-  return { inputs, targets, sourceIds };
+  return { inputs, targets, sourceIds: sources?.[0] };
 }
 
 /** Undefined for a text without one. Errors: `INVALID_DOCUMENT` for a source that is too long. */
@@ -47,12 +55,27 @@ export async function sourceTokens(
 ): Promise<Int32Array | undefined> {
   if (sourceText === undefined) return undefined;
   const [ids] = await model.encodeSources([sourceText]);
-  const { contextLength, name } = model.info;
-  if (ids!.length <= contextLength) return ids;
-  throw new KnnLMError(
-    'INVALID_DOCUMENT',
-    `${source ?? 'A source'} has ${ids!.length} tokens, but ${name} reads at most ${contextLength} at once. Split it into sentences.`,
-  );
+  requireShort({ source }, ids, model);
+  return ids;
+}
+
+/** Why a source cannot be read. Undefined when it can, or there is none. */
+export function sourceProblem(
+  ids: Int32Array | undefined,
+  { info: { contextLength, name } }: LanguageModel,
+): string | undefined {
+  if (ids === undefined || ids.length <= contextLength) return undefined;
+  return `has a source of ${ids.length} tokens, but ${name} reads at most ${contextLength} at once`;
+}
+
+function requireShort(
+  { source = 'A pair' }: Pick<Text, 'source'>,
+  ids: Int32Array | undefined,
+  model: LanguageModel,
+): void {
+  const problem = sourceProblem(ids, model);
+  if (problem === undefined) return;
+  throw new KnnLMError('INVALID_DOCUMENT', `${source} ${problem}. Split it into sentences.`);
 }
 
 /** Of windows read together, as the model wants them: one each of pairs, none of texts. */

@@ -173,7 +173,7 @@ export interface Progress {
   /** Undefined while unknown. */
   total?: number;
   unit: 'tokens' | 'documents' | 'bytes' | 'entries';
-  /** What is being done: `reading`, `building`, `indexing`, `evaluating`. */
+  /** What is being done: `reading`, `building`, `indexing`, `evaluating`, `translating`. */
   phase: string;
   /** Entries written so far, while building. */
   entries?: number;
@@ -303,6 +303,11 @@ export interface TranslateRequest {
   candidates?: number;
   excludeDocuments?: readonly string[];
   signal?: AbortSignal;
+}
+
+export interface EvaluateTranslationsRequest
+  extends Omit<TranslateRequest, 'neighbors' | 'around' | 'candidates'> {
+  onProgress?: (progress: Progress) => void;
 }
 
 export interface Translation {

@@ -4,7 +4,8 @@ import { KnnLMError } from '../errors.ts';
 import type { Ort } from '../onnxruntime.ts';
 import type { GraphDescription } from './onnx/describe-graph.ts';
 import type { ValueInfo } from './onnx/graph.ts';
-import { type EncodedSources, inFormat } from './source-encoder.ts';
+import type { EncodedSources } from './source-encoder.ts';
+import { inFormat } from './tensor-format.ts';
 
 /** Cache tensors by input name, kept inside the worker between steps. */
 export type KvCache = Record<string, Ort.Tensor>;

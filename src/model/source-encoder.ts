@@ -1,6 +1,5 @@
 /** The encoder of an encoder-decoder model. It reads a source once; the decoder attends to its states as often as it likes. */
 import { KnnLMError } from '../errors.ts';
-import { floatsToHalf, halfToFloats } from '../math/half.ts';
 import type { Ort } from '../onnxruntime.ts';
 import { integers } from './graph-feeds.ts';
 import type { ModelGraphs } from './model-graphs.ts';
@@ -67,27 +66,3 @@ export class SourceEncoder {
 
 /** As decoders want it. */
 const MASK = { name: 'encoder_attention_mask', elementType: 'int64', shape: undefined } as const;
-
-/** The same numbers in the format that a graph's input has: the encoder may be of another precision than the decoder. */
-export function inFormat(
-  ort: typeof Ort,
-  tensor: Ort.Tensor,
-  type: string | undefined,
-): Ort.Tensor {
-  if (type === undefined || tensor.type === type) return tensor;
-  if (type === 'float32' && tensor.type === 'float16') {
-    const floats = new Float32Array(tensor.size);
-    halfToFloats(floats, tensor.data as Uint16Array);
-    return new ort.Tensor('float32', floats, tensor.dims);
-  }
-  if (type === 'float16' && tensor.type === 'float32') {
-    const halves = new Uint16Array(tensor.size);
-    if (floatsToHalf(halves, tensor.data as Float32Array) < 0) {
-      return new ort.Tensor('float16', halves, tensor.dims);
-    }
-  }
-  throw new KnnLMError(
-    'MODEL_UNSUPPORTED',
-    `The encoder gives ${tensor.type} and the decoder wants ${type}. Use encoder and decoder of one export.`,
-  );
-}

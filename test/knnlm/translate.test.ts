@@ -179,7 +179,7 @@ describe('translating', () => {
     expect(await failing({ maxTokens: 129 })).toMatch(/from 1 to 128, what the store/);
     expect(await failing({ lengthPenalty: Number.NaN })).toMatch(/length penalty/);
     expect(await failing({}, 'dog '.repeat(200))).toMatch(
-      /INVALID_DOCUMENT The text has \d+ tokens/,
+      /INVALID_DOCUMENT The text has a source of \d+ tokens/,
     );
     const controller = new AbortController();
     controller.abort();
@@ -203,9 +203,19 @@ describe('a store of pairs', () => {
     const path = join(folder, 'changed.knn');
     cpSync(store, path, { recursive: true });
     const added = join(folder, 'more.tsv');
-    writeFileSync(added, 'the dog dilutes the stent.\tx\nthe dog dilutes the stent.\ty\n');
-    const result = await addDocuments(path, [added], { selfTune: false, workers: 1 });
-    expect(result).toMatchObject({ documents: 2, skipped: 0 });
+    const long = 'dog '.repeat(200);
+    writeFileSync(
+      added,
+      `the dog dilutes the stent.\tx\nthe dog dilutes the stent.\ty\n${long}\tz\n`,
+    );
+    const skips: string[] = [];
+    const result = await addDocuments(path, [added], {
+      selfTune: false,
+      workers: 1,
+      onSkip: ({ reason }) => skips.push(reason),
+    });
+    expect(result).toMatchObject({ documents: 2, skipped: 1 });
+    expect(skips).toEqual([expect.stringMatching(/source of 2\d\d tokens, but .* at most 128/)]);
     const [{ id }] = documentsOf('memory') as [SourceDocument];
     await removeDocuments(path, { ids: [id] });
     await compactStore(path, {});

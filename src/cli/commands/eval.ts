@@ -21,6 +21,8 @@ import { warnOfFailure } from './generate.ts';
 
 interface EvalOptions extends MemoryOptions, DocumentOptions, TargetOptions {
   maxTokens?: number;
+  translate?: boolean;
+  beams?: number;
 }
 
 export const evalCommand = () =>
@@ -30,7 +32,8 @@ export const evalCommand = () =>
     description:
       'Scores every token of held-out text once, with the model alone and with the memory, and reports perplexity per ' +
       'token, per word and bits per byte of both, the share of tokens helped and hurt, and a bootstrap interval. With a ' +
-      'store of pairs the texts are pairs too, and the tokens are those of the targets.',
+      'store of pairs the texts are pairs too, and the tokens are those of the targets; --translate also translates their ' +
+      'sources, with the memory and without it, and tells BLEU and chrF.',
     examples: [
       ['knnlm eval notes.knn held-out.txt', "with the store's own settings"],
       ['knnlm eval notes.knn held-out/ --k 64 --lambda 0.5', 'with others'],
@@ -42,6 +45,13 @@ export const evalCommand = () =>
         .argument('<text...>', 'files, folders, globs or - for standard input')
         .addOption(
           new Option('--max-tokens <n>', 'stop after so many tokens').argParser(positiveInteger),
+        )
+        .option('--translate', 'of pairs: translate the sources too, and compare with the targets')
+        .addOption(
+          new Option(
+            '--beams <n>',
+            "hypotheses of a translation kept side by side (default: the model's own, else 1)",
+          ).argParser(positiveInteger),
         );
       addTargetsOption(addDocumentOptions(command));
       addMemoryOptions(command);
@@ -51,21 +61,29 @@ export const evalCommand = () =>
       const { screen, signal } = session;
       const evaluation = await withMemory(store, options, session, async (memory) => {
         const pairs = pairsFor(memory, options);
-        const documents = readDocuments(inputs, {
+        const read = readDocuments(inputs, {
           ...documentOptions(options),
           pairs,
           onSkip: screen.skipped,
           signal,
         });
-        return await memory.evaluate(documents, {
-          ...memoryRequest(options),
-          maxTokens: options.maxTokens,
-          excludeDocuments: options.exclude,
-          onProgress: screen.progress,
-          signal,
-        });
+        // Twice, though standard input comes only once.
+        const documents = options.translate ? await all(read) : read;
+        const knn = memoryRequest(options);
+        const shared = { excludeDocuments: options.exclude, onProgress: screen.progress, signal };
+        const { maxTokens, beams } = options;
+        const scores = await memory.evaluate(documents, { ...knn, maxTokens, ...shared });
+        if (!options.translate) return scores;
+        const translation = await memory.evaluateTranslations(documents, { knn, beams, ...shared });
+        return { ...scores, translation };
       });
       warnOfFailure(evaluation, screen);
       screen.result(evaluation, () => evaluationText(evaluation, screen.colors));
     },
   });
+
+async function all<Item>(items: AsyncIterable<Item>): Promise<Item[]> {
+  const list: Item[] = [];
+  for await (const item of items) list.push(item);
+  return list;
+}

@@ -1,4 +1,6 @@
 /** What `eval` prints: the model alone beside the mixture. */
+import type { TranslationEvaluation } from '../../knnlm/evaluate-translations.ts';
+import type { TranslationScores } from '../../knnlm/translation-metrics.ts';
 import type { Evaluation, TextScore } from '../../knnlm/types.ts';
 import {
   bytes,
@@ -16,8 +18,11 @@ import { facts } from './facts.ts';
 
 const HEADINGS = ['perplexity', 'per word', 'bits per byte'];
 
-export function evaluationText(evaluation: Evaluation, colors: Colors): string {
-  const { lm, knnlm, interval, settings } = evaluation;
+export function evaluationText(
+  evaluation: Evaluation & { translation?: TranslationEvaluation },
+  colors: Colors,
+): string {
+  const { lm, knnlm, interval, settings, translation } = evaluation;
   const [low, high] = interval.ratio;
   const rest = facts(
     [
@@ -38,7 +43,31 @@ export function evaluationText(evaluation: Evaluation, colors: Colors): string {
     ],
     colors,
   );
-  return `${scoreTable(lm, knnlm, colors)}\n\n${rest}`;
+  const translated = translation ? [translationTable(translation, colors)] : [];
+  return [scoreTable(lm, knnlm, colors), ...translated, rest].join('\n\n');
+}
+
+/** Like the table of perplexities, of translations. */
+function translationTable(evaluation: TranslationEvaluation, colors: Colors): string {
+  const { lm, knnlm, interval, beams, pairs } = evaluation;
+  const row = (name: string, cells: string[], paint: (text: string) => string) =>
+    `  ${pad(name, 15)}${cells.map((cell) => paint(pad(cell, 15, 'left'))).join('')}`;
+  const values = ({ bleu, chrf, exact }: TranslationScores) => [
+    bleu.toFixed(2),
+    chrf.toFixed(2),
+    percent(exact),
+  ];
+  const [low, high] = interval.difference.map(
+    (points) => `${points < 0 ? '−' : '+'}${Math.abs(points).toFixed(2)}`,
+  );
+  return [
+    colors.dim(row('', ['BLEU', 'chrF', 'exact'], (text) => text)),
+    row('model alone', values(lm), (text) => text),
+    row('with the memory', values(knnlm), colors.bold),
+    colors.dim(
+      `  BLEU ${low} to ${high} with the memory (95% interval; ${counted(pairs, 'pair')}, ${counted(beams, 'beam')})`,
+    ),
+  ].join('\n');
 }
 
 /** Three rows: the model alone, with the memory, the change. */
