@@ -26,6 +26,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--out", type=Path, help="folder of the model")
     add("--preset", choices=list(PRESETS), default="wiki-mini", help="size and schedule (default: wiki-mini)")
     add("--valid", type=Path, nargs="+", help="held-out text (default: every 64th document)")
+    add("--one-in", type=int, default=1, metavar="N", help="train on one in N documents of the text (default: 1)")
     add("--minutes", type=float, help="limit of training in time instead of tokens")
     add("--tokens", type=int, help="limit of training in tokens (default: the preset's)")
     add("--vocab", type=int, help="tokens in the vocabulary (default: the preset's)")
@@ -35,6 +36,7 @@ def parse_arguments() -> argparse.Namespace:
         default=1.0,
         help="multiplies the learning rates; below 1 changes a model continued from less (default: 1)",
     )
+    add("--optimizer", choices=["muon", "adamw"], help="of the matrices inside the layers (default: the preset's)")
     add("--seed", type=int, help="seed of weights and order (default: the preset's)")
     add("--init-from", type=Path, help="continue from a folder with config.json, tokenizer.json, model.safetensors")
     add("--tokenizer-from", type=Path, metavar="FOLDER", help="use this model's tokenizer instead of training one")
@@ -46,7 +48,12 @@ def parse_arguments() -> argparse.Namespace:
     add(
         "--precision", choices=["auto", "bf16", "fp32"], default="auto", help="of matrix products (default: the faster)"
     )
+    add("--compile", action="store_true", help="torch.compile: twice as fast on CPUs, needs a C++ compiler")
     add("--work", type=Path, help="folder of token files and checkpoint (default: OUT/.training)")
+    add("--weights", choices=["fp32", "fp16"], default="fp32", help="precision of the ONNX file (default: fp32)")
+    add("--evaluate", type=Path, nargs="+", help="more held-out texts for the card, one row each")
+    add("--license", default="", help="for the card: the license of the weights")
+    add("--text-license", default="", help="for the card: the license and the authors of the text")
     add("--reference", type=Path, help="model folder whose ONNX inputs, outputs and opset must be the same")
     add("--smoke", action="store_true", help="the small preset on the repository's own text, into training/out/smoke")
     args = parser.parse_args()
@@ -58,7 +65,7 @@ def parse_arguments() -> argparse.Namespace:
     for name in ("text", "out"):
         if not getattr(args, name):
             parser.error(f"--{name} is missing; or try --smoke")
-    for name in ("minutes", "tokens", "vocab", "rate_scale", "threads", "stop_after"):
+    for name in ("minutes", "tokens", "vocab", "rate_scale", "threads", "stop_after", "one_in"):
         value = getattr(args, name)
         if value is not None and not value > 0:
             parser.error(f"--{name.replace('_', '-')} is {value}, but must be above 0")
@@ -73,6 +80,8 @@ def choose_preset(args: argparse.Namespace) -> Preset:
         model=model,
         tokens=args.tokens or preset.tokens,
         seed=args.seed or preset.seed,
+        optimizer=args.optimizer or preset.optimizer,
         muon_rate=preset.muon_rate * args.rate_scale,
+        adamw_rate=preset.adamw_rate * args.rate_scale,
         adam_rate=preset.adam_rate * args.rate_scale,
     )

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -39,6 +40,17 @@ def text_files(paths: list[Path]) -> list[Path]:
     if not found:
         raise RecipeError(f"No .jsonl, .txt or .md file (or .gz of one) in {', '.join(map(str, paths))}. Name others.")
     return found
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Which text a run reads."""
+
+    text: list[Path]
+    valid: list[Path] | None = None
+    """Held-out files; without them every 64th document of `text` is held out."""
+    one_in: int = 1
+    """Trains on one in so many documents of `text`: for models that differ in how much they have read."""
 
 
 def read_documents(files: Iterable[Path]) -> Iterator[tuple[str, str]]:
@@ -71,13 +83,14 @@ def parse_line(path: Path, number: int, line: str) -> tuple[str, str]:
     return str(document.get("id", f"{path}:{number}")), text
 
 
-def split(text: list[Path], valid: list[Path] | None) -> tuple[Iterator[tuple[str, str]], Iterator[tuple[str, str]]]:
+def split(sources: Sources) -> tuple[Iterator[tuple[str, str]], Iterator[tuple[str, str]]]:
     """-> training documents, held-out documents."""
-    if valid:
-        return read_documents(text), read_documents(valid)
-    train = (d for i, d in enumerate(read_documents(text)) if i % HELD_OUT_EVERY)
-    held = (d for i, d in enumerate(read_documents(text)) if i % HELD_OUT_EVERY == 0)
-    return train, held
+    if sources.valid:
+        train, held = read_documents(sources.text), read_documents(sources.valid)
+    else:
+        train = (d for i, d in enumerate(read_documents(sources.text)) if i % HELD_OUT_EVERY)
+        held = (d for i, d in enumerate(read_documents(sources.text)) if i % HELD_OUT_EVERY == 0)
+    return islice(train, 0, None, sources.one_in), held
 
 
 def encode(tokenizer: Tokenizer, config: ModelConfig, text: str) -> list[int]:
@@ -90,25 +103,25 @@ def frame(config: ModelConfig, ids: list[int]) -> list[int]:
     return [config.bos_token_id, *ids, *end]
 
 
-def fingerprint(files: list[Path], tokenizer: Tokenizer) -> str:
-    """Changes when the files (by name and size) or the tokenizer do; a resumed run must not mix two."""
-    digest = hashlib.sha256(tokenizer.to_str().encode())
-    for path in files:
+def fingerprint(sources: Sources, tokenizer: Tokenizer) -> str:
+    """Changes when the files (by name and size), the share of them or the tokenizer do; a resumed run must not mix two."""
+    digest = hashlib.sha256(f"{tokenizer.to_str()} {sources.one_in}\n".encode())
+    for path in sources.text + (sources.valid or []):
         digest.update(f"{path.name} {path.stat().st_size}\n".encode())
     return digest.hexdigest()
 
 
-def prepare(work: Path, text: list[Path], valid: list[Path] | None, tokenizer: Tokenizer, config: ModelConfig) -> dict:
+def prepare(work: Path, sources: Sources, tokenizer: Tokenizer, config: ModelConfig) -> dict:
     """Writes train.tokens, valid.tokens and valid.jsonl into `work`, unless they are there already.
 
     -> what the streams hold: `documents`, `tokens`, `dtype`, `valid_documents`, `valid_tokens`, `valid_bytes`
     """
-    print_of = fingerprint(text + (valid or []), tokenizer)
+    print_of = fingerprint(sources, tokenizer)
     record = work / "data.json"
     if record.is_file() and (data := json.loads(record.read_text()))["fingerprint"] == print_of:
         return data
     dtype = "uint16" if config.vocab_size <= 65_536 else "uint32"
-    train, held = split(text, valid)
+    train, held = split(sources)
     data = {"fingerprint": print_of, "dtype": dtype}
     data |= write_train(work, train, tokenizer, config, dtype) | write_valid(work, held, tokenizer, config, dtype)
     write_json(record, data)

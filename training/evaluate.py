@@ -1,4 +1,4 @@
-"""Perplexity of a model folder on documents: python training/evaluate.py MODEL TEXT... [--window W] [--stride S]
+"""Perplexity of a model folder on documents: python training/evaluate.py MODEL TEXT... [--each] [--window W] [--stride S]
 
 The protocol is that of `knnlm eval`: a document is read as BOS + text and must also predict its end;
 windows of W positions start S apart, and a target counts once, in the first window that reaches it.
@@ -78,21 +78,35 @@ def evaluate(
     }
 
 
+def evaluate_each(
+    model: LanguageModel, tokenizer: Tokenizer, paths: Iterable[Path], device: Device, **spacing
+) -> Iterator[dict]:
+    """Of `evaluate`, for each file or folder, with its name as `text`."""
+    for path in paths:
+        documents = read_documents(text_files([path]))
+        name = path.name.removesuffix(".gz").removesuffix(".jsonl")
+        yield {"text": name, **evaluate(model, tokenizer, documents, device, **spacing)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path, help="folder with config.json, tokenizer.json, model.safetensors")
     parser.add_argument("text", type=Path, nargs="+", help=".jsonl, .txt or .md files, also .gz, or folders of them")
+    parser.add_argument("--each", action="store_true", help="a line for each TEXT instead of one for all")
     parser.add_argument("--window", type=int, help="positions read at once (default: the model's context)")
     parser.add_argument("--stride", type=int, help="positions between windows (default: half a window)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--threads", type=int, help="threads of PyTorch (default: its own choice)")
     args = parser.parse_args()
     device = choose_device(args.device, args.threads, precision="fp32")
-    documents = read_documents(text_files(args.text))
-    result = evaluate(
-        LanguageModel.load(args.model), load_tokenizer(args.model), documents, device, args.window, args.stride
-    )
-    print(json.dumps(result))
+    model, tokenizer = LanguageModel.load(args.model), load_tokenizer(args.model)
+    spacing = {"window": args.window, "stride": args.stride}
+    if not args.each:
+        documents = read_documents(text_files(args.text))
+        print(json.dumps(evaluate(model, tokenizer, documents, device, **spacing)))
+        return
+    for result in evaluate_each(model, tokenizer, args.text, device, **spacing):
+        print(json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":

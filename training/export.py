@@ -1,9 +1,9 @@
-"""Writes onnx/model.onnx beside a model's weights: python training/export.py MODEL [--reference FOLDER]
+"""Writes onnx/model.onnx beside a model's weights: python training/export.py MODEL [--weights fp16] [--reference FOLDER]
 
 The graph is built node by node, so that it depends on no exporter's version and a reader can follow
 it: input_ids, attention_mask, position_ids and past_key_values.N.key|value in; logits and
 present.N.key|value out, as Hugging Face ONNX models have them. Initializers keep the names and
-layouts of model.safetensors. Operators are those of opset 17, which onnxruntime has had since 1.12.
+layouts of model.safetensors; as fp16 they take half the room and are widened when a session is made. Operators are those of opset 17, which onnxruntime has had since 1.12.
 
 Letters in shapes: B sequences, T positions, P in the cache, d width, V vocabulary, H query heads,
 G key/value heads, h width of a head.
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from errors import run_command
@@ -51,15 +52,21 @@ class Graph:
 
 
 class LlamaGraph(Graph):
-    def __init__(self, model: LanguageModel):
+    def __init__(self, model: LanguageModel, weights: str = "fp32"):
         super().__init__()
         self.config = model.config
+        self.parameters = {}
         for name, value in model.state_dict().items():
-            self.weight(name, value.detach().cpu().float().numpy())
+            array = value.detach().cpu().float().numpy()
+            if weights == "fp16" and array.ndim == 2:
+                half = self.weight(name, array.astype(np.float16))
+                self.parameters[name] = self.add("Cast", f"/{name}/float", half, to=TensorProto.FLOAT)
+            else:
+                self.parameters[name] = self.weight(name, array)
 
     def linear(self, at: str, x: str) -> str:
         """(…, in) -> (…, out). The transposed weight is folded once, when a session is made."""
-        transposed = self.add("Transpose", f"/{at}/Transpose", f"{at}.weight", perm=[1, 0])
+        transposed = self.add("Transpose", f"/{at}/Transpose", self.parameters[f"{at}.weight"], perm=[1, 0])
         return self.add("MatMul", f"/{at}/MatMul", x, transposed)
 
     def norm(self, at: str, x: str) -> str:
@@ -68,7 +75,7 @@ class LlamaGraph(Graph):
         safe = self.add("Add", f"/{at}/Add", mean, self.constant(self.config.rms_norm_eps, np.float32))
         root = self.add("Sqrt", f"/{at}/Sqrt", safe)
         scaled = self.add("Div", f"/{at}/Div", x, root)
-        return self.add("Mul", f"/{at}/Mul", scaled, f"{at}.weight")
+        return self.add("Mul", f"/{at}/Mul", scaled, self.parameters[f"{at}.weight"])
 
     def rotary(self) -> None:
         """cos and sin of the positions' angles, (B, 1, T, h)."""
@@ -159,7 +166,8 @@ class LlamaGraph(Graph):
         return self.linear(f"{at}.down_proj", gated)
 
     def build(self) -> onnx.ModelProto:
-        x = self.add("Gather", "/model/embed_tokens/Gather", "model.embed_tokens.weight", "input_ids", axis=0)
+        embedding = self.parameters["model.embed_tokens.weight"]
+        x = self.add("Gather", "/model/embed_tokens/Gather", embedding, "input_ids", axis=0)
         self.rotary()
         self.mask()
         for layer in range(self.config.num_hidden_layers):
@@ -169,7 +177,7 @@ class LlamaGraph(Graph):
             fed = self.feed_forward(f"{at}.mlp", self.norm(f"{at}.post_attention_layernorm", x))
             x = self.add("Add", f"/{at}/fed", x, fed)
         hidden = self.norm("model.norm", x)
-        tied = self.add("Transpose", "/lm_head/Transpose", "model.embed_tokens.weight", perm=[1, 0])
+        tied = self.add("Transpose", "/lm_head/Transpose", embedding, perm=[1, 0])
         self.add("MatMul", "logits", hidden, tied)
         graph = helper.make_graph(
             self.nodes, "llama", inputs_of(self.config), outputs_of(self.config), self.initializers
@@ -216,13 +224,23 @@ def outputs_of(config: ModelConfig) -> list[onnx.ValueInfoProto]:
     ]
 
 
-def export(model: LanguageModel, folder: Path) -> Path:
+def export(model: LanguageModel, folder: Path, weights: str = "fp32") -> Path:
+    """Writes `onnx/model.onnx`. With fp16 weights the model's own matrices are rounded first, so that both say the same."""
+    if weights == "fp16":
+        round_to_fp16(model)
     path = folder / "onnx" / "model.onnx"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".onnx.partial")
-    onnx.save(LlamaGraph(model).build(), partial)
+    onnx.save(LlamaGraph(model, weights).build(), partial)
     os.replace(partial, path)
     return path
+
+
+@torch.no_grad()
+def round_to_fp16(model: LanguageModel) -> None:
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            parameter.copy_(parameter.half())
 
 
 def main() -> None:
@@ -230,10 +248,11 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path, help="folder with config.json and model.safetensors")
+    parser.add_argument("--weights", choices=["fp32", "fp16"], default="fp32", help="precision on disk (default: fp32)")
     parser.add_argument("--reference", type=Path, help="model folder whose inputs, outputs and opset must be the same")
     args = parser.parse_args()
     model = LanguageModel.load(args.model)
-    path = export(model, args.model)
+    path = export(model, args.model, args.weights)
     result = check_parity(model, path)
     if args.reference:
         result["interface"] = compare_interface(path, args.reference / "onnx" / "model.onnx")

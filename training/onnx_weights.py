@@ -24,7 +24,11 @@ def main() -> None:
     if not path.is_file():
         sys.exit(f"error: there is no {path}. Name a model folder.")
     named = {tensor.name: tensor for tensor in onnx.load(path).graph.initializer}
-    weights = {name: numpy_helper.to_array(tensor) for name, tensor in named.items() if name.endswith(".weight")}
+    weights = {
+        name: numpy_helper.to_array(tensor).astype("float32")
+        for name, tensor in named.items()
+        if name.endswith(".weight")
+    }
     layers = json.loads((args.model / "config.json").read_text())["num_hidden_layers"]
     # Nine in a layer, the embedding and the last norm.
     if len(weights) != 9 * layers + 2:

@@ -25,9 +25,13 @@ class Preset:
     """Progress until which the rates stay constant; from there they fall linearly to `final_rate`."""
     final_rate: float
     """Rate at the end, as a share of the full rate."""
+    optimizer: str = "muon"
+    """Of the matrices inside the layers: `muon` or `adamw`. Embeddings and norms have Adam in either case."""
     muon_rate: float = 0.02
     muon_momentum: float = 0.95
-    muon_decay: float = 0.01
+    adamw_rate: float = 3e-3
+    decay: float = 0.01
+    """Weight decay of the matrices, times their rate."""
     adam_rate: float = 3e-3
     adam_betas: tuple[float, float] = (0.9, 0.98)
     seed: int = 1
@@ -58,13 +62,13 @@ PRESETS = {
             hidden_size=128,
             intermediate_size=352,
             num_hidden_layers=4,
-            num_attention_heads=4,
-            num_key_value_heads=4,
+            num_attention_heads=2,
+            num_key_value_heads=2,
             max_position_embeddings=512,
         ),
-        tokens=25_000_000,
-        tokens_per_step=16_384,
-        short_window=256,
+        tokens=40_000_000,
+        tokens_per_step=8_192,
+        short_window=128,
         long_from=0.88,
         warmup_steps=40,
         constant_until=0.5,

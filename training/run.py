@@ -23,10 +23,10 @@ from tokenizers import Tokenizer
 
 from arguments import choose_preset, parse_arguments
 from card import write_card
-from data import prepare, read_documents, read_tokens, split, text_files
+from data import Sources, prepare, read_documents, read_tokens, split, text_files
 from device import Device, choose_device
 from errors import RecipeError, run_command
-from evaluate import evaluate
+from evaluate import evaluate, evaluate_each
 from export import export
 from model import LanguageModel, ModelConfig
 from parity import check_parity, compare_interface
@@ -41,16 +41,16 @@ EVALUATED_CHARACTERS = 1_000_000
 def main() -> None:
     args = parse_arguments()
     preset = choose_preset(args)
-    device = choose_device(args.device, args.threads, args.precision)
-    text, valid = text_files(args.text), text_files(args.valid) if args.valid else None
+    device = choose_device(args.device, args.threads, args.precision, args.compile)
+    sources = Sources(text_files(args.text), text_files(args.valid) if args.valid else None, args.one_in)
     work = args.work or args.out / ".training"
     refuse_overwriting(args, work)
     work.mkdir(parents=True, exist_ok=True)
 
     torch.manual_seed(preset.seed)
-    tokenizer, model = start(args, preset, text, valid, work)
+    tokenizer, model = start(args, preset, sources)
     preset = fit(preset, model.config)
-    data = prepare(work, text, valid, tokenizer, model.config)
+    data = prepare(work, sources, tokenizer, model.config)
     check_data(data)
     say(
         f"{data['documents']:,} documents, {data['tokens']:,} tokens; held out {data['valid_documents']:,} documents; "
@@ -87,9 +87,7 @@ def main() -> None:
     )
 
 
-def start(
-    args: argparse.Namespace, preset: Preset, text: list[Path], valid: list[Path] | None, work: Path
-) -> tuple[Tokenizer, LanguageModel]:
+def start(args: argparse.Namespace, preset: Preset, sources: Sources) -> tuple[Tokenizer, LanguageModel]:
     """Another folder's with --init-from; the interrupted run's tokenizer with --resume; else new ones."""
     if args.init_from:
         model, tokenizer = LanguageModel.load(args.init_from), load_tokenizer(args.init_from)
@@ -112,7 +110,7 @@ def start(
     if args.resume and (args.out / "tokenizer.json").is_file():
         return load_tokenizer(args.out), LanguageModel(preset.model)
     say(f"training a tokenizer of {preset.model.vocab_size:,}")
-    tokenizer = train_tokenizer(sample(text, valid, args.tokenizer_megabytes), preset.model.vocab_size)
+    tokenizer = train_tokenizer(sample(sources, args.tokenizer_megabytes), preset.model.vocab_size)
     save_tokenizer(tokenizer, args.out, preset.model.max_position_embeddings)
     return tokenizer, LanguageModel(preset.model)
 
@@ -123,10 +121,10 @@ def copy_tokenizer(source: Path, out: Path) -> None:
             shutil.copyfile(source / name, out / name)
 
 
-def sample(text: list[Path], valid: list[Path] | None, megabytes: float):
+def sample(sources: Sources, megabytes: float):
     """The first megabytes of training text: BPE keeps every distinct word in memory; more text hardly changes it."""
     left = megabytes * 1e6
-    for _, document in split(text, valid)[0]:
+    for _, document in split(sources)[0]:
         yield document
         left -= len(document)
         if left <= 0:
@@ -135,22 +133,31 @@ def sample(text: list[Path], valid: list[Path] | None, megabytes: float):
 
 def finish(args: argparse.Namespace, model: LanguageModel, tokenizer: Tokenizer, device: Device, work: Path) -> dict:
     """Saves, exports, checks and evaluates. -> the card's facts."""
-    model.cpu().save(args.out)
-    path = export(model, args.out)
+    model.cpu()
+    path = export(model, args.out, args.weights)
+    model.save(args.out)
     # What is checked is what is on disk, not what happens to be in memory.
     parity = check_parity(LanguageModel.load(args.out), path)
     say(f"exported {path}; largest difference of a logit from PyTorch {max(parity.values()):.1e}")
     if args.reference:
         compare_interface(path, args.reference / "onnx" / "model.onnx")
-    evaluation = evaluate(model, tokenizer, some_documents(work / "valid.jsonl"), replace(device, bf16=False))
+    exact = replace(device, bf16=False)
+    evaluation = evaluate(model, tokenizer, some_documents(work / "valid.jsonl"), exact)
+    say(f"held out {evaluation['bitsPerByte']:.4f} bits per byte, perplexity {evaluation['perplexity']:.2f}")
     cpu = f"CPU, PyTorch threads: {torch.get_num_threads()}"
     return {
         "device": torch.cuda.get_device_name() if device.name == "cuda" else cpu,
         "precision": "bf16" if device.bf16 else "fp32",
+        "compiled": device.compiled,
         "minutes": args.minutes,
+        "one_in": args.one_in,
         "started_from": args.init_from.name if args.init_from else None,
         "parity": parity,
         "evaluation": evaluation,
+        "evaluations": list(evaluate_each(model, tokenizer, args.evaluate or [], exact)),
+        "weights": args.weights,
+        "license": args.license,
+        "text_license": args.text_license,
         "curve": [json.loads(line) for line in (work / "curve.jsonl").read_text().splitlines()],
         "versions": {m.__name__: m.__version__ for m in (torch, tokenizers, numpy, onnx, onnxruntime)},
     }

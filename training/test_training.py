@@ -14,7 +14,7 @@ import torch
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from data import Blocks, as_windows, read_documents, split
+from data import Blocks, Sources, as_windows, read_documents, split
 from device import Device
 from errors import RecipeError
 from evaluate import document_nats, windows
@@ -24,6 +24,7 @@ from optim import rate_at
 from parity import check_parity
 from presets import PRESETS
 from tokenizer import train_tokenizer
+from wikitext import articles, detokenize
 
 CPU = Device("cpu", bf16=False, tokens_at_once=4_096)
 WORDS = "the river runs past the old mill and the miller counts his sacks of flour in 1987 and 2023 "
@@ -107,14 +108,35 @@ class DataTest(Folder):
 
     def test_holds_out_documents_that_it_does_not_train_on(self):
         self.text.write_text(documents(130))
-        train, held = split([self.text], None)
+        train, held = split(Sources([self.text]))
         self.assertEqual([name for name, _ in held], ["0", "64", "128"])
         self.assertEqual(len(list(train)), 127)
+
+    def test_trains_on_a_share_of_the_documents_and_holds_out_the_same_ones(self):
+        self.text.write_text(documents(130))
+        train, held = split(Sources([self.text], one_in=50))
+        self.assertEqual([name for name, _ in held], ["0", "64", "128"])
+        self.assertEqual([name for name, _ in train], ["1", "51", "102"])
 
     def test_names_the_line_that_is_not_a_document(self):
         self.text.write_text('{"text": "fine"}\n{"txt": 1}\n')
         with self.assertRaisesRegex(RecipeError, "text.jsonl:2"):
             list(read_documents([self.text]))
+
+
+class WikitextTest(unittest.TestCase):
+    def test_takes_out_the_spaces_that_tokens_have(self):
+        for line, text in (
+            (" It weighs 0 @.@ 7 kg ( 1 @,@ 500 g ) , red @-@ tipped . \n", "It weighs 0.7 kg (1,500 g), red-tipped."),
+            (' " Lobsters " , he said , " do n\'t " . \n', '"Lobsters", he said, "don\'t".'),
+            (" the crew 's <unk> were n't there ; \n", "the crew's <unk> weren't there;"),
+            (" = = Life cycle = = \n", "Life cycle"),
+        ):
+            self.assertEqual(detokenize(line), text)
+
+    def test_ends_an_article_where_the_next_title_stands(self):
+        lines = [" \n", " = A = \n", " \n", " One . \n", " = = Part = = \n", " Two . \n", " = B = \n", " Three . \n"]
+        self.assertEqual(list(articles(lines)), [("A", "A\n\nOne.\n\nPart\n\nTwo."), ("B", "B\n\nThree.")])
 
 
 class ModelTest(Folder):
@@ -138,6 +160,19 @@ class ModelTest(Folder):
             # Weights far from their small initial values, so that a wrong graph cannot hide.
             torch.nn.init.normal_(model.model.embed_tokens.weight, std=1.0)
             self.assertLess(max(check_parity(model, export(model, self.folder)).values()), 1e-4)
+
+    def test_exports_weights_of_half_the_size_that_can_be_taken_out_again(self):
+        model = LanguageModel(small(vocab_size=4096))
+        model.save(self.folder)
+        whole = export(model, self.folder).stat().st_size
+        path = export(model, self.folder, "fp16")
+        self.assertLess(path.stat().st_size, 0.6 * whole)
+        self.assertLess(max(check_parity(model, path).values()), 1e-4)
+        out = self.folder / "again"
+        command = [sys.executable, str(HERE / "onnx_weights.py"), str(self.folder), str(out)]
+        subprocess.run(command, check=True)
+        for name, value in LanguageModel.load(out).state_dict().items():
+            self.assertTrue(torch.equal(value, model.state_dict()[name]), name)
 
     def test_finds_a_difference_when_there_is_one(self):
         model = LanguageModel(small())
@@ -188,6 +223,16 @@ class RecipeTest(Folder):
         self.assertEqual(further.returncode, 0, further.stderr)
         before, after = (json.loads(run.stdout)["evaluation"]["bitsPerByte"] for run in (whole, further))
         self.assertLess(after, before)
+
+    def test_learns_with_adamw_and_says_so_in_the_card(self):
+        run = self.run_recipe("adamw", "--optimizer", "adamw", "--weights", "fp16", "--evaluate", str(self.text))
+        self.assertEqual(run.returncode, 0, run.stderr)
+        card = (self.folder / "adamw" / "RESULTS.md").read_text()
+        self.assertIn("Matrices by AdamW (rate 0.003, decay 0.01)", card)
+        self.assertIn("| text | 40 |", card)
+        bits = json.loads(run.stdout)["evaluation"]["bitsPerByte"]
+        # Untrained it has over eight.
+        self.assertLess(bits, 4)
 
     def test_mistakes_end_in_one_line_and_status_2(self):
         for options, words in (

@@ -62,17 +62,17 @@ def train(model: LanguageModel, tokens: np.ndarray, valid: np.ndarray, valid_byt
     model.to(device.name)
     optimizers = Optimizers(model, preset)
     at = load_checkpoint(model, optimizers, run) if run.resume else start_afresh(run)
-    blocks = Blocks(tokens, context, preset.seed)
+    blocks, loss_of = Blocks(tokens, context, preset.seed), device.loss(model)
     per_step = preset.tokens_per_step // context
     began, saved, stopping = time.monotonic() - at.seconds, time.monotonic(), StopSignal()
     while (done := run.share_done(at)) < 1:
         window = context if done >= preset.long_from else preset.short_window
         inputs, targets = as_windows(blocks.read(at.step * per_step, per_step), window)
-        loss = gradient(model, inputs, targets, device)
+        loss = gradient(loss_of, inputs, targets, device)
         optimizers.step(rate_at(preset, at.step, done))
         at = replace(at, step=at.step + 1, tokens=at.tokens + inputs.numel(), seconds=time.monotonic() - began)
         if not math.isfinite(loss):
-            raise RecipeError(f"The loss became {loss} at step {at.step}. Lower muon_rate and adam_rate in the preset.")
+            raise RecipeError(f"The loss became {loss} at step {at.step}. Lower them: --rate-scale 0.5.")
         if run.share_done(at) * CURVE_POINTS >= at.curve_points + 1:
             at = replace(at, curve_points=int(run.share_done(at) * CURVE_POINTS))
             record_point(model, valid, valid_bytes, at, loss, run)
@@ -87,12 +87,12 @@ def train(model: LanguageModel, tokens: np.ndarray, valid: np.ndarray, valid_byt
     return at
 
 
-def gradient(model: LanguageModel, inputs: torch.Tensor, targets: torch.Tensor, device: Device) -> float:
+def gradient(loss_of: Callable, inputs: torch.Tensor, targets: torch.Tensor, device: Device) -> float:
     """Adds the gradient of the mean loss over (n, T) tokens, in parts that fit the device. -> that loss, in nats."""
     rows, total = max(1, device.tokens_at_once // inputs.shape[1]), 0.0
     for x, y in zip(inputs.split(rows), targets.split(rows)):
         with device.precision():
-            loss = model.loss(x.to(device.name), y.to(device.name)) * (len(x) / len(inputs))
+            loss = loss_of(x.to(device.name), y.to(device.name)) * (len(x) / len(inputs))
         loss.backward()
         total += loss.item()
     return total
