@@ -9,8 +9,8 @@ from train import Progress
 
 
 def write_card(folder: Path, model: LanguageModel, preset: Preset, end: Progress, facts: dict) -> None:
-    """`facts`: data, one_in, device, precision, compiled, minutes, started_from, parity, weights, evaluation, evaluations, curve,
-    license, text_license, versions."""
+    """`facts`: data, one_in, device, precision, compiled, minutes, started_from, parity, weights, evaluation, evaluations,
+    curve, license, text_license, versions."""
     sections = [
         title(folder, model),
         trained(preset, end, facts),
@@ -74,8 +74,8 @@ def evaluated(facts: dict) -> str:
         for e in rows
     )
     return (
-        "## Perplexity\n\nOf the model alone, on documents that it has not read (BOS + text, windows overlapping by half, "
-        "every target once, end of document included), PyTorch fp32:\n\n"
+        "## Perplexity\n\nOf the model alone, on documents that it has not read (BOS + text, windows overlapping by "
+        "half, every target once, end of document included), PyTorch fp32:\n\n"
         "| text | documents | tokens | perplexity per token | bits per byte |\n| --- | --- | --- | --- | --- |\n"
         + "\n".join(lines)
     )
@@ -104,8 +104,8 @@ def checked(facts: dict) -> str:
 
 def limits(model: LanguageModel) -> str:
     return (
-        "## Limits\n\nIt knows the kind of text above and nothing else, and continues text; it follows no instructions and has had no "
-        "safety training. What it says of people, dates and facts is made up, and it repeats the biases of its text. "
+        "## Limits\n\nIt knows the kind of text above and nothing else, and continues text; it follows no instructions "
+        "and has had no safety training. What it says of people, dates and facts is made up, and it repeats the biases of its text. "
         f"It sees {model.config.max_position_embeddings:,} tokens at a time."
     )
 

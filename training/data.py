@@ -104,7 +104,7 @@ def frame(config: ModelConfig, ids: list[int]) -> list[int]:
 
 
 def fingerprint(sources: Sources, tokenizer: Tokenizer) -> str:
-    """Changes when the files (by name and size), the share of them or the tokenizer do; a resumed run must not mix two."""
+    """Changes when the files (by name and size), the share read or the tokenizer do; a resumed run must not mix two."""
     digest = hashlib.sha256(f"{tokenizer.to_str()} {sources.one_in}\n".encode())
     for path in sources.text + (sources.valid or []):
         digest.update(f"{path.name} {path.stat().st_size}\n".encode())

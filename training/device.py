@@ -24,7 +24,7 @@ class Device:
     """Gradients come from code that `torch.compile` makes."""
 
     def loss(self, model: LanguageModel) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-        """The mean loss of `model`. Compiled, one program for each shape of a batch: there are two or three in a run."""
+        """The mean loss of `model`. Compiled, one program for each shape of a batch: two or three in a run."""
         return torch.compile(model.loss, dynamic=False) if self.compiled else model.loss
 
     def precision(self) -> AbstractContextManager:

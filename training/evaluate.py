@@ -1,4 +1,4 @@
-"""Perplexity of a model folder on documents: python training/evaluate.py MODEL TEXT... [--each] [--window W] [--stride S]
+"""Perplexity of a model folder on documents: training/evaluate.py MODEL TEXT... [--each] [--window W] [--stride S]
 
 The protocol is that of `knnlm eval`: a document is read as BOS + text and must also predict its end;
 windows of W positions start S apart, and a target counts once, in the first window that reaches it.

@@ -1,9 +1,10 @@
-"""Writes onnx/model.onnx beside a model's weights: python training/export.py MODEL [--weights fp16] [--reference FOLDER]
+"""Writes onnx/model.onnx beside a model's weights: training/export.py MODEL [--weights fp16] [--reference FOLDER]
 
 The graph is built node by node, so that it depends on no exporter's version and a reader can follow
 it: input_ids, attention_mask, position_ids and past_key_values.N.key|value in; logits and
 present.N.key|value out, as Hugging Face ONNX models have them. Initializers keep the names and
-layouts of model.safetensors; as fp16 they take half the room and are widened when a session is made. Operators are those of opset 17, which onnxruntime has had since 1.12.
+layouts of model.safetensors; as fp16 they take half the room and are widened when a session is made.
+Operators are those of opset 17, which onnxruntime has had since 1.12.
 
 Letters in shapes: B sequences, T positions, P in the cache, d width, V vocabulary, H query heads,
 G key/value heads, h width of a head.
@@ -225,7 +226,7 @@ def outputs_of(config: ModelConfig) -> list[onnx.ValueInfoProto]:
 
 
 def export(model: LanguageModel, folder: Path, weights: str = "fp32") -> Path:
-    """Writes `onnx/model.onnx`. With fp16 weights the model's own matrices are rounded first, so that both say the same."""
+    """Writes `onnx/model.onnx`. For fp16 weights the model's own matrices are rounded, so that both say the same."""
     if weights == "fp16":
         round_to_fp16(model)
     path = folder / "onnx" / "model.onnx"

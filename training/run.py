@@ -82,6 +82,7 @@ def main() -> None:
                 "seconds": round(end.seconds, 1),
                 "parity": facts["parity"],
                 "evaluation": facts["evaluation"],
+                "evaluations": facts["evaluations"],
             }
         )
     )

@@ -1,9 +1,10 @@
 """WikiText's token files as plain text: python training/wikitext.py wikitext-103.valid.tokens.gz OUT.jsonl
 
-The files hold words set apart by spaces, which no other text looks like. Here the spaces are taken out again: ` @-@ `, ` @,@ ` and
-` @.@ ` become -, comma and point; punctuation, brackets and quotes go back to their words; headings lose their `=`; an article is a document,
-its paragraphs set apart as in Wikipedia's text. `<unk>` stays as the five characters it is. Perplexity per word of the original is
-exp(nll / words), where the words are those of the file and one end for each line, as in the paper's 217,646 of the validation set.
+The files hold words set apart by spaces, which no other text looks like. Here the spaces are taken out again:
+` @-@ `, ` @,@ ` and ` @.@ ` become -, comma and point; punctuation, brackets and quotes go back to their words;
+headings lose their `=`; an article is a document, its paragraphs set apart as in Wikipedia's text. `<unk>` stays as
+the five characters it is. Perplexity per word of the original is exp(nll / words), where the words are those of the
+file and one end for each line: 217,646 in the validation set, as the paper counts them.
 """
 
 import argparse
