@@ -13,9 +13,9 @@ export const retrieveVsTrain: Experiment = {
   unready({ modelSmall, modelLarge }) {
     if (modelSmall && modelLarge) return undefined;
     return (
-      'It compares two models of one tokenizer, trained on little and on more text. Make them with training/run.py, the second ' +
-      'with --minutes or --tokens ten times those of the first, and give both: --model-small FOLDER --model-large FOLDER ' +
-      '--trained the text of the larger one.'
+      'It compares two models of one shape and tokenizer, the smaller one trained on a tenth of the text of the other. Make them: ' +
+      'training/run.py --preset wiki-micro --tokenizer-from models/wiki-mini --text TEXT --out more, and the same with ' +
+      '--one-in 10 --out less. Then give both: --model-small FOLDER --model-large FOLDER --trained TEXT.'
     );
   },
   async run(lab) {
@@ -53,6 +53,12 @@ export const retrieveVsTrain: Experiment = {
       },
       rows,
       claims: [
+        lowerClaim({
+          statement: 'A model trained on more text predicts better.',
+          better: largeFit.lm,
+          worse: smallFit.lm,
+          names: 'more over less',
+        }),
         lowerClaim({
           statement: 'A model trained on less text with a store beats one trained on more.',
           better: smallFit.mixture,
