@@ -88,6 +88,7 @@ export type { TuneRequest, Tuning } from './knnlm/tune.ts';
 export { tuningChart } from './knnlm/tuning-chart.ts';
 export type * from './knnlm/types.ts';
 export { verifyStore } from './knnlm/verify-store.ts';
+export type { WatchEvent, WatchRequest } from './knnlm/watch/types.ts';
 export type { IdRange, KeyDtype, KeySource } from './math/vectors.ts';
 export { describeModel } from './model/describe-model.ts';
 export type * from './model/language-model.ts';
@@ -107,4 +108,5 @@ export {
   listDocuments,
   type OpenOptions,
   openKnnLM,
+  watchFolders,
 } from './open.ts';

@@ -36,12 +36,13 @@ import { type OpenOptions, openKnnLM } from './knnlm/open-knnlm.ts';
 import { headerFor } from './knnlm/store-header.ts';
 import { describeStore, type StoreInfo } from './knnlm/store-info.ts';
 import type { AddOptions, AddResult, BuildRequest, BuildResult } from './knnlm/types.ts';
+import { watchFolders } from './knnlm/watch/watch-folders.ts';
 import { defaultWindowPlan } from './knnlm/windows.ts';
 import type { LanguageModel, LoadModelOptions } from './model/language-model.ts';
 import { loadModel } from './model/load-model.ts';
 import type { PairOptions } from './model/pair-reading.ts';
 
-export { type OpenOptions, openKnnLM };
+export { type OpenOptions, openKnnLM, watchFolders };
 
 /** The bundled base model. */
 export const DEFAULT_MODEL = 'wiki-mini';

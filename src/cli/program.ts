@@ -20,6 +20,7 @@ import { translateCommand } from './commands/translate.ts';
 import { tuneCommand } from './commands/tune.ts';
 import { updateCommand } from './commands/update.ts';
 import { verifyCommand } from './commands/verify.ts';
+import { watchCommand } from './commands/watch.ts';
 
 /** Under these headings, in this order, `knnlm --help` lists them. */
 const COMMANDS: readonly (readonly [heading: string, commands: readonly (() => Command)[]])[] = [
@@ -33,6 +34,7 @@ const COMMANDS: readonly (readonly [heading: string, commands: readonly (() => C
       addCommand,
       updateCommand,
       removeCommand,
+      watchCommand,
       compactCommand,
       verifyCommand,
       exportCommand,

@@ -2,7 +2,7 @@
  * Rewrites a datastore without what was removed, as one segment. Afterwards no file holds a byte of a removed document,
  * and the folder is what a fresh build of the surviving documents would have left, with the keys they were stored with.
  *
- *     new segment: copied, synced   →   index removed, manifest replaced   →   old segments removed   →   named 000000
+ *     new segment: copied, synced   →   index, watch.json removed, manifest replaced   →   old segments removed   →   named 000000
  *
  * A crash before the manifest is replaced leaves the datastore as it was, one after it leaves files that no manifest
  * counts: the next writer removes them. Memory does not grow with the datastore.
@@ -10,7 +10,15 @@
 import { join } from 'node:path';
 import { KnnLMError } from '../errors.ts';
 import { DocumentTable } from './document-table.ts';
-import { freeDiskBytes, linkFile, makeFolder, pathKind, removeTree, syncFolder } from './files.ts';
+import {
+  freeDiskBytes,
+  linkFile,
+  makeFolder,
+  pathKind,
+  removeFile,
+  removeTree,
+  syncFolder,
+} from './files.ts';
 import {
   headerOf,
   liveEntriesOf,
@@ -31,6 +39,7 @@ import { SegmentWriter } from './segment-writer.ts';
 import { concludeAdd, removeLeftovers } from './store-cleanup.ts';
 import { type StoreLock, withLock } from './store-lock.ts';
 import { readVerified } from './verified-reader.ts';
+import { watchRecordPath } from './watch-record.ts';
 
 export interface CompactOptions {
   onProgress?: (progress: { doneBytes: number; totalBytes: number }) => void;
@@ -152,8 +161,9 @@ async function rewrite(path: string, source: Source, options: CompactOptions): P
       ...(codes && { codes }),
     };
     await lock.check();
-    // An index holds codes of removed keys, and centroids that they have moved. It goes first: none that no longer fits
-    // is ever beside the new manifest.
+    // What else tells of removed documents goes first, so that none of it is ever beside the new manifest: an index, which
+    // holds codes of removed keys and centroids that they have moved, and a watcher's note, which names them.
+    if (live.length < source.table.length) await removeFile(watchRecordPath(path));
     if (!codes && (await pathKind(indexFolder(path))) === 'folder')
       await removeTree(indexFolder(path));
     await writeManifest(path, compacted);

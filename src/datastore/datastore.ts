@@ -52,14 +52,19 @@ export class Datastore {
 
   /**
    * It holds files open until it is closed.
-   * @param known an earlier state of it, open: what has not changed since is not read again
+   * @param options.known an earlier state of it, open: what has not changed since is not read again
+   * @param options.documents of an earlier state, if that is all that is left of it
    * Errors: `STORE_NOT_FOUND`, `STORE_CORRUPT` (naming the file), `STORE_VERSION`.
    */
-  static async open(path: string, known?: Datastore): Promise<Datastore> {
+  static async open(
+    path: string,
+    options: { known?: Datastore; documents?: DocumentTable } = {},
+  ): Promise<Datastore> {
     requireLittleEndian();
+    const { known, documents: knownDocuments = known?.documents } = options;
     return await readSnapshot(path, async (manifest) => {
       await checkSizes(path, manifest);
-      const documents = await DocumentTable.load(path, manifest, { known: known?.documents });
+      const documents = await DocumentTable.load(path, manifest, { known: knownDocuments });
       const values = await ValueTable.open(path, manifest, (segment) =>
         known && documents.sharesLines(known.documents, segment) ? known.#values : undefined,
       );

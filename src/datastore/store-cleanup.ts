@@ -6,12 +6,15 @@ import { type Manifest, manifestPath, writeManifest } from './manifest.ts';
 import { withdrawEmptyAdd } from './open-for-writing.ts';
 import { keyFile } from './segment.ts';
 import { SegmentWriter } from './segment-writer.ts';
+import { watchRecordPath } from './watch-record.ts';
 
 /** Files and folders in a store that no manifest counts and that crashed writers left, as absolute paths. */
 export async function findLeftovers(store: string, manifest: Manifest): Promise<string[]> {
   const left: string[] = [];
-  const temporary = `${manifestPath(store)}.tmp`;
-  if ((await pathKind(temporary)) !== 'missing') left.push(temporary);
+  for (const path of [manifestPath(store), watchRecordPath(store)]) {
+    const temporary = `${path}.tmp`;
+    if ((await pathKind(temporary)) !== 'missing') left.push(temporary);
+  }
   const folder = join(store, 'segments');
   if ((await pathKind(folder)) !== 'folder') return left;
   const counted = new Set(manifest.segments.map(({ name }) => name));

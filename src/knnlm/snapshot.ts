@@ -83,7 +83,7 @@ export class Snapshot {
    * Errors: `MODEL_MISMATCH` when another datastore lies there now, those of `Datastore.open`.
    */
   async refresh(openIndex: OpenStoreIndex): Promise<Snapshot> {
-    const datastore = await Datastore.open(this.datastore.path, this.datastore);
+    const datastore = await Datastore.open(this.datastore.path, { known: this.datastore });
     try {
       if (sameManifest(datastore.manifest, this.datastore.manifest)) {
         await datastore.close();

@@ -356,7 +356,7 @@ describe('compactDatastore', () => {
     await store.valueRange(0, 14);
     await removeDocuments(path, { ids: ['a'] }, { known: store.documents });
     await compactDatastore(path);
-    const now = await Datastore.open(path, store);
+    const now = await Datastore.open(path, { known: store });
     onTestFinished(() => now.close());
     expect([...now.documents].map(({ id }) => id)).toEqual(['b']);
     const { values } = fakeEntries(fakeDocument('b', 7), 0, 7);
@@ -543,7 +543,7 @@ describe('changes to a store', () => {
           } else await compactDatastore(path);
           expect(await idsOf(path)).toEqual([...living.keys()]);
           // Whoever had it open reads the rest only, and sees the same.
-          const next = await Datastore.open(path, open);
+          const next = await Datastore.open(path, { known: open });
           onTestFinished(() => next.close());
           expect(await saidBy(next)).toEqual(await saidBy(await openStore(path)));
           open = next;

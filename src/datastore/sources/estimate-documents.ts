@@ -10,7 +10,7 @@ export async function estimateDocuments(
   inputs: readonly string[],
   options: ReadOptions = {},
 ): Promise<DocumentEstimate> {
-  for await (const { estimate } of replies('sample', inputs, options)) {
+  for await (const { estimate } of replies({ task: 'sample', inputs }, options)) {
     if (estimate) return estimate;
   }
   throw new Error('the sampling worker gave no estimate');

@@ -137,13 +137,26 @@ function explicitFile(path: string, kinds: Kinds): InputFile {
   return { path, id: slashes(normalize(path)), ...format, explicit: true };
 }
 
+interface ListOptions {
+  onSkip: (skip: Skip) => void;
+  /** Told of each subfolder that cannot be listed, which is an error otherwise. */
+  onUnlistable?: (path: string, error: KnnLMError) => void;
+}
+
+/** Those of a folder, as when the folder is named. @param options.pairs whether pairs are read, not texts */
+export const filesInFolder = (
+  folder: string,
+  { pairs, ...options }: ListOptions & { pairs: boolean },
+): Promise<InputFile[]> =>
+  matchingFiles(folder, '**/*', { ...options, kinds: pairs ? PAIRS : TEXTS });
+
 /** Files of a folder in the order of their names' code units, whatever the locale. */
 async function matchingFiles(
   folder: string,
   pattern: string,
-  { kinds, onSkip }: { kinds: Kinds; onSkip: (skip: Skip) => void },
+  { kinds, onSkip, onUnlistable }: ListOptions & { kinds: Kinds },
 ): Promise<InputFile[]> {
-  const names = await matchingNames(folder, pattern);
+  const names = await matchingNames(folder, pattern, onUnlistable);
   const files: InputFile[] = [];
   for (const name of names.sort((a, b) => (a < b ? -1 : 1))) {
     const path = join(folder, name);
@@ -155,11 +168,19 @@ async function matchingFiles(
 }
 
 /** Errors: `IO` for a subfolder that cannot be listed, which the library would pass over in silence. */
-async function matchingNames(folder: string, pattern: string): Promise<string[]> {
-  let failed: { path: string; cause: unknown } | undefined;
+async function matchingNames(
+  folder: string,
+  pattern: string,
+  onUnlistable?: (path: string, error: KnnLMError) => void,
+): Promise<string[]> {
+  let failed: KnnLMError | undefined;
   const list = ((path: string, options: { withFileTypes: true }, done: ListDone) =>
     readdir(path, options, (cause, entries) => {
-      if (cause) failed ??= { path, cause };
+      if (cause) {
+        const error = ioError('list', path, cause);
+        if (onUnlistable) onUnlistable(path, error);
+        else failed ??= error;
+      }
       done(cause, entries);
     })) as typeof readdir;
   const names = await glob(pattern, {
@@ -167,11 +188,15 @@ async function matchingNames(folder: string, pattern: string): Promise<string[]>
     expandDirectories: false,
     fs: { readdir: list },
   });
-  if (failed) throw ioError('list', failed.path, failed.cause);
+  if (failed) throw failed;
   return names;
 }
 
 type ListDone = (error: NodeJS.ErrnoException | null, entries: Dirent[]) => void;
+
+/** Whether a file's name is of a kind that is read. */
+export const isReadable = (path: string, { pairs }: { pairs: boolean }): boolean =>
+  formatOf(path, pairs ? PAIRS : TEXTS) !== undefined;
 
 function formatOf(
   path: string,

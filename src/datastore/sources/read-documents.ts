@@ -14,5 +14,6 @@ export async function* readDocuments(
   inputs: readonly string[],
   options: ReadOptions = {},
 ): AsyncGenerator<ReadDocument> {
-  for await (const { documents = [] } of replies('read', inputs, options)) yield* documents;
+  for await (const { documents = [] } of replies({ task: 'read', inputs }, options))
+    yield* documents;
 }

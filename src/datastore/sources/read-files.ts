@@ -38,6 +38,35 @@ export async function* readInputs(
   );
 }
 
+/** What was found in one of some files: a document, the reason why it could not be read on, or that it has ended. */
+export interface FileFinding {
+  /** Its number among the files. */
+  file: number;
+  document?: ReadDocument;
+  failure?: string;
+  done?: true;
+}
+
+/** Files one after another; one that cannot be read does not keep the others from being read. */
+export async function* readEach(
+  files: readonly InputFile[],
+  context: ReadContext,
+): AsyncGenerator<FileFinding> {
+  let bytesBefore = 0;
+  for (const [number, file] of files.entries()) {
+    try {
+      for await (const found of readFile(file, context))
+        yield { file: number, document: complete(found, bytesBefore) };
+      bytesBefore += await sizeOf(file);
+    } catch (error) {
+      if (!(error instanceof KnnLMError)) throw error;
+      yield { file: number, failure: error.message };
+      continue;
+    }
+    yield { file: number, done: true };
+  }
+}
+
 const sizeOf = async (file: InputFile): Promise<number> =>
   file.format === 'stdin' ? 0 : ((await fileSize(file.path)) ?? 0);
 

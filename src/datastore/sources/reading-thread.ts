@@ -2,18 +2,14 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { KnnLMError } from '../../errors.ts';
-import type { ReadJob, ReadReply } from './read-worker.ts';
+import type { ReadJob, ReadReply, ReadTask } from './read-worker.ts';
 import type { ReadOptions, ReadSettings } from './source-types.ts';
 
 /** Replies of the worker until it is done. Errors: the worker's own, `ABORTED`. */
-export async function* replies(
-  task: ReadJob['task'],
-  inputs: readonly string[],
-  options: ReadOptions,
-): AsyncGenerator<ReadReply> {
+export async function* replies(task: ReadTask, options: ReadOptions): AsyncGenerator<ReadReply> {
   const { onSkip, signal, ...settings } = options;
   if (signal?.aborted) throw stopped();
-  const worker = startWorker({ task, inputs, settings: settings satisfies ReadSettings });
+  const worker = startWorker({ ...task, settings: settings satisfies ReadSettings });
   const ended = new AbortController();
   const stop = (): void => ended.abort();
   signal?.addEventListener('abort', stop);
@@ -36,7 +32,7 @@ export async function* replies(
     throw signal?.aborted ? stopped() : error;
   } finally {
     signal?.removeEventListener('abort', stop);
-    if (inputs.includes('-') && task === 'read') {
+    if (readsStdin(task)) {
       process.stdin.unpipe();
       process.stdin.pause();
     }
@@ -44,8 +40,10 @@ export async function* replies(
   }
 }
 
+const readsStdin = (job: ReadTask): boolean => job.task === 'read' && job.inputs.includes('-');
+
 function startWorker(job: ReadJob): Worker {
-  const wantsStdin = job.task === 'read' && job.inputs.includes('-');
+  const wantsStdin = readsStdin(job);
   const worker = new Worker(new URL('./read-worker.js', import.meta.url), {
     workerData: job,
     stdin: wantsStdin,
