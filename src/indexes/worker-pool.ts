@@ -1,4 +1,5 @@
 /** A few long-lived worker threads that take tasks from one queue, one at a time each. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { type ErrorCode, KnnLMError } from '../errors.ts';
 
@@ -11,11 +12,17 @@ interface Job {
   reject: (error: unknown) => void;
 }
 
+/** A worker that is ended while it loads onnxruntime takes the process with it: what is running is waited for so long. */
+const GRACE_MS = 5000;
+
 export class WorkerPool {
   readonly #workers: Worker[];
   readonly #idle: Worker[];
   readonly #queue: Job[] = [];
   readonly #running = new Map<Worker, Job>();
+  /** Workers that have not answered yet, whether or not their callers still wait. */
+  readonly #busy = new Set<Worker>();
+  #rested: (() => void) | undefined;
   #failure: Error | undefined;
 
   /** @param dataOf what worker number i is started with */
@@ -29,7 +36,10 @@ export class WorkerPool {
       worker.unref(); // an idle index must not keep a process alive
       worker.on('message', (answer: Answer<never>) => this.#finish(worker, answer));
       worker.on('error', (error) => this.#fail(error as Error));
-      worker.on('exit', () => this.#fail(new Error('A search worker stopped unexpectedly.')));
+      worker.on('exit', () => {
+        this.#fail(new Error('A search worker stopped unexpectedly.'));
+        this.#rest(worker);
+      });
     }
   }
 
@@ -53,6 +63,12 @@ export class WorkerPool {
 
   async close(): Promise<void> {
     this.#fail(new KnnLMError('ABORTED', 'The index was closed while a search was running.'));
+    if (this.#busy.size > 0) {
+      const allRested = new Promise<void>((resolve) => {
+        this.#rested = resolve;
+      });
+      await Promise.race([allRested, sleep(GRACE_MS, undefined, { ref: false })]);
+    }
     await Promise.all(this.#workers.map((worker) => worker.terminate()));
   }
 
@@ -61,6 +77,7 @@ export class WorkerPool {
       const worker = this.#idle.shift()!;
       const job = this.#queue.shift()!;
       this.#running.set(worker, job);
+      this.#busy.add(worker);
       worker.ref();
       worker.postMessage(job.task);
     }
@@ -71,9 +88,15 @@ export class WorkerPool {
     this.#running.delete(worker);
     this.#idle.push(worker);
     worker.unref();
+    this.#rest(worker);
     this.#dispatch();
     if ('result' in answer) job?.resolve(answer.result);
     else job?.reject(toError(answer.error));
+  }
+
+  #rest(worker: Worker): void {
+    this.#busy.delete(worker);
+    if (this.#busy.size === 0) this.#rested?.();
   }
 
   #fail(error: Error): void {

@@ -123,3 +123,16 @@ it.each([1, 12])('is exact when its sample misleads it (%i queries)', async (q) 
   }
   await index.close();
 });
+
+it('may be closed while its first batch is under way, whatever a worker is loading then', async () => {
+  const keys = normals(500 * 16, 31);
+  for (let ms = 0; ms <= 60; ms += 12) {
+    const index = await FlatIndex.fromKeys(keys, 16, { threads: 1 });
+    const searching = index.search(keys.slice(0, 64 * 16), { k: 4 }).catch((error) => error.code);
+    await new Promise((resolve) => setTimeout(resolve, ms));
+    await index.close();
+    const ended = await searching;
+    if (typeof ended === 'string') expect(ended).toBe('ABORTED');
+    else expect(ended.ids).toHaveLength(256);
+  }
+});

@@ -130,6 +130,9 @@ async function readHeaderFile(path: string): Promise<IvfHeader | undefined> {
       `The index ${path} has format version ${header.version}, this program reads ${VERSIONS}. ${REBUILD}.`,
     );
   }
+  const { ivfHeaderSchema, problemOf } = await import('../header-schema.ts');
+  const problem = problemOf(ivfHeaderSchema, header);
+  if (problem) throw corruptIndex(`${path} is damaged: ${problem}`);
   return header;
 }
 

@@ -101,6 +101,9 @@ export async function readMilvusHeader(folder: string): Promise<MilvusHeader | u
       `${path} has format version ${header.version}, this program reads ${VERSION}. ${REBUILD}`,
     );
   }
+  const { milvusHeaderSchema, problemOf } = await import('../header-schema.ts');
+  const problem = problemOf(milvusHeaderSchema, header);
+  if (problem) throw new KnnLMError('STORE_CORRUPT', `${path} is damaged: ${problem}. ${REBUILD}`);
   return header;
 }
 
