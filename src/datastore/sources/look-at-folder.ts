@@ -3,7 +3,7 @@ import type { BigIntStats } from 'node:fs';
 import { realpath, stat } from 'node:fs/promises';
 import { sep } from 'node:path';
 import { ioError, KnnLMError } from '../../errors.ts';
-import { type InputFile, matchingFiles } from './input-files.ts';
+import { filesInFolder, type InputFile } from './input-files.ts';
 import type { Skip } from './source-types.ts';
 
 export interface SeenFile {
@@ -28,23 +28,29 @@ export interface SeenFolder {
 /** Files looked at together. */
 const BATCH = 64;
 
+export interface LookAtOptions {
+  /** Whether pairs are read, not texts. */
+  pairs: boolean;
+  /** A folder within it that is passed over. */
+  without: string;
+  onSkip: (skip: Skip) => void;
+}
+
 /**
  * @param folder an absolute path
- * @param options.without a folder within it that is passed over
  * Errors: `IO` when the folder itself cannot be listed, or is none.
  */
 export async function lookAtFolder(
   folder: string,
-  { without, onSkip }: { without: string; onSkip: (skip: Skip) => void },
+  { pairs, without, onSkip }: LookAtOptions,
 ): Promise<SeenFolder> {
   const identity = identityOf(await statFolder(folder));
   const unlistable: string[] = [];
   let failure: KnnLMError | undefined;
-  const found = await matchingFiles(
-    folder,
-    '**/*',
-    (skip) => isIn(skip.source, without) || onSkip(skip),
-    (path, error) => {
+  const found = await filesInFolder(folder, {
+    pairs,
+    onSkip: (skip) => isIn(skip.source, without) || onSkip(skip),
+    onUnlistable: (path, error) => {
       // The whole folder may not be passed over; a subfolder that is gone holds nothing.
       if (trimmed(path) === folder) failure = error;
       const isGone = (error.cause as NodeJS.ErrnoException)?.code === 'ENOENT';
@@ -52,7 +58,7 @@ export async function lookAtFolder(
       unlistable.push(trimmed(path));
       onSkip({ source: path, reason: error.message });
     },
-  );
+  });
   if (failure) throw failure;
   const files: SeenFile[] = [];
   const wanted = found.filter(({ path }) => !isIn(path, without));

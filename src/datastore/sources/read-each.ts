@@ -4,8 +4,8 @@ import type { FileFinding } from './read-files.ts';
 import { replies } from './reading-thread.ts';
 import type { ReadDocument, ReadOptions } from './source-types.ts';
 
-/** A document without its text. */
-export type DocumentDigest = Omit<ReadDocument, 'text'>;
+/** A document without its text, or texts. */
+export type DocumentDigest = Omit<ReadDocument, 'text' | 'sourceText'>;
 
 /** What a file holds, or why that cannot be told. */
 export type FileDigest =

@@ -49,7 +49,10 @@ function replier(): () => Promise<ReadReply> {
   const findings = readEach(job.files, context);
   return async () => {
     const { items, ...rest } = await nextBatch(findings, ({ document }) => {
-      if (isDigest && document) document.text = '';
+      if (isDigest && document) {
+        document.text = '';
+        delete document.sourceText;
+      }
       return document?.textBytes ?? 0;
     });
     return { ...rest, findings: items };

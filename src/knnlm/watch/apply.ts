@@ -16,7 +16,7 @@ import type { Look } from './look.ts';
 import type { SyncPlan } from './plan.ts';
 
 export interface ApplyOptions
-  extends ReadSettings,
+  extends Pick<ReadSettings, 'textColumn' | 'idColumn' | 'invalidUtf8' | 'pairs'>,
     Pick<AddOptions, 'commitMs' | 'onProgress' | 'signal'> {
   model: () => Promise<LanguageModel>;
   onWarning?: (message: string) => void;
@@ -37,13 +37,9 @@ export async function storeFresh(
   try {
     for (const { from, to } of moved) {
       const { id, source, hash, metadata } = to;
-      await copyDocument(writer, datastore, from, {
-        id,
-        source,
-        hash,
-        length: from.length,
-        metadata,
-      });
+      const { length, sourceText } = from;
+      const copy = { id, source, hash, length, metadata, sourceText };
+      await copyDocument(writer, datastore, from, copy);
     }
   } catch (error) {
     await writer.abort();
@@ -80,10 +76,11 @@ export async function storeFresh(
 async function* wanted(
   files: readonly InputFile[],
   fresh: SyncPlan['fresh'],
-  { signal, textColumn, idColumn, invalidUtf8 }: ApplyOptions,
+  { signal, textColumn, idColumn, invalidUtf8, pairs }: ApplyOptions,
 ): AsyncGenerator<ReadDocument> {
   const left = new Map(fresh);
-  for await (const document of readFiles(files, { signal, textColumn, idColumn, invalidUtf8 })) {
+  const settings = { signal, textColumn, idColumn, invalidUtf8, pairs };
+  for await (const document of readFiles(files, settings)) {
     const { id, hash, source } = document;
     const planned = left.get(id);
     if (planned?.hash !== hash || planned.source !== source) continue;

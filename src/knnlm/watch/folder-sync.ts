@@ -75,7 +75,13 @@ export class FolderSync {
       this.#record ??= await readWatchRecord(this.#store);
       const seen = await look(
         { record: this.#record, table: datastore.documents, firstSeen: this.#firstSeen },
-        { ...this.#request, folders: this.#folders, store: this.#store, onSkip },
+        {
+          ...this.#request,
+          pairs: pairsOf(datastore),
+          folders: this.#folders,
+          store: this.#store,
+          onSkip,
+        },
       );
       const plan = await planSync(seen, this.#record, datastore, onSkip);
       yield* this.#tell(skips);
@@ -106,7 +112,11 @@ export class FolderSync {
     const { fresh, moved, gone, updated } = plan;
     if (fresh.size + moved.length + gone.length === 0) return undefined;
     const { signal, onWarning, onProgress, selfTune, index: choice } = this.#request;
-    const options = { ...this.#request, model: () => this.#loadModel() };
+    const options = {
+      ...this.#request,
+      pairs: pairsOf(datastore),
+      model: () => this.#loadModel(),
+    };
     const entries = await storeFresh(plan, seen, datastore, options);
     const removed = await removeGone(plan, datastore, options);
     const built = await keepIndexed(this.#store, { index: choice, onProgress, onWarning, signal });
@@ -194,6 +204,9 @@ export class FolderSync {
 }
 
 const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
+
+/** A store of pairs is fed with pairs. */
+const pairsOf = ({ manifest: { pairs } }: Datastore) => (pairs ? {} : undefined);
 
 const storedIn = ({ documents, liveEntries: entries }: Datastore) => ({
   documents: documents.live,

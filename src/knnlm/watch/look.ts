@@ -45,7 +45,8 @@ export interface Look {
   againInMs?: number;
 }
 
-export interface LookOptions extends ReadSettings {
+export interface LookOptions
+  extends Pick<ReadSettings, 'textColumn' | 'idColumn' | 'invalidUtf8' | 'pairs'> {
   /** Absolute paths. */
   folders: readonly string[];
   /** The store's own folder, should it lie in one of these. */
@@ -82,7 +83,7 @@ async function addFolder(
   result: Look,
   path: string,
   { record }: Before,
-  { store, onSkip }: LookOptions,
+  { store, pairs, onSkip }: LookOptions,
 ): Promise<void> {
   const away = (reason: string): void => {
     onSkip({ source: path, reason });
@@ -90,7 +91,7 @@ async function addFolder(
   };
   let seen: SeenFolder;
   try {
-    seen = await lookAtFolder(path, { without: store, onSkip });
+    seen = await lookAtFolder(path, { pairs: pairs !== undefined, without: store, onSkip });
   } catch (error) {
     if (!(error instanceof KnnLMError)) throw error;
     return away(`${error.message} What is stored of it stays.`);
@@ -142,10 +143,11 @@ function isStored({ ids, digest }: WatchedFile, own: string, table: DocumentTabl
 }
 
 async function readSettled(result: Look, options: LookOptions): Promise<void> {
-  const { onSkip, onProgress, signal, textColumn, idColumn, invalidUtf8, settleMs } = options;
+  const { onSkip, onProgress, signal, settleMs } = options;
+  const { textColumn, idColumn, invalidUtf8, pairs } = options;
   const settled = [...result.files.values()].filter(({ state }) => state === 'read');
   const files = settled.map(({ seen }) => seen.file);
-  const settings = { textColumn, idColumn, invalidUtf8, onSkip, signal };
+  const settings = { textColumn, idColumn, invalidUtf8, pairs, onSkip, signal };
   const total = settled.reduce((sum, { seen }) => sum + seen.bytes, 0);
   const started = performance.now();
   let done = 0;

@@ -33,7 +33,8 @@ export async function planSync(
 ): Promise<SyncPlan> {
   const { documents: table } = datastore;
   const breather = new Breather();
-  const fileOf = ownerOf(record, folders);
+  const pairs = datastore.manifest.pairs !== undefined;
+  const fileOf = ownerOf(record, folders, { pairs });
   // What is kept as it is: documents of files of which nothing new is known.
   const owners = new Map<string, string>();
   for (const [path, { state, ids }] of files)
@@ -101,7 +102,7 @@ function claim(
 }
 
 /** Lines of a file, and rows: `file#3`. */
-const PART = /^(.*\.(?:jsonl|jsonl\.gz|parquet))#\d+$/is;
+const PART = /^(.*\.(?:jsonl|jsonl\.gz|tsv|tsv\.gz|parquet))#\d+$/is;
 
 interface Owner {
   /** Of the file. */
@@ -113,25 +114,27 @@ interface Owner {
 function ownerOf(
   record: WatchRecord,
   folders: readonly LookedFolder[],
+  reads: { pairs: boolean },
 ): (document: DocumentRecord) => Owner | undefined {
   const noted = new Map<string, Owner>();
   for (const folder of folders)
     for (const [name, { ids = [name] }] of Object.entries(record[folder.path]?.files ?? {}))
       for (const id of ids) noted.set(id, { path: resolve(folder.path, name), folder });
-  return ({ id, source }) => noted.get(id) ?? ownerBySource(id, source, folders);
+  return ({ id, source }) => noted.get(id) ?? ownerBySource(id, source, folders, reads);
 }
 
 function ownerBySource(
   id: string,
   source: string,
   folders: readonly LookedFolder[],
+  reads: { pairs: boolean },
 ): Owner | undefined {
   const part = PART.exec(source)?.[1];
   const path = resolve(part ?? source);
   const folder = folders.find((one) => isIn(path, one.path));
   // A program may call its sources as it likes: of a file of one document the id must be the name too.
   const fits = part !== undefined || (folder && path === resolve(folder.path, id));
-  return folder && fits && isReadable(path) ? { path, folder } : undefined;
+  return folder && fits && isReadable(path, reads) ? { path, folder } : undefined;
 }
 
 /** The record of the folders that were looked at, by what the store holds now. Others' stay. */

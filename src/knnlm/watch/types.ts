@@ -7,7 +7,7 @@ import type { StoreModelOptions } from '../load-store-model.ts';
 import type { AddOptions, BuiltIndex, UsedSettings } from '../types.ts';
 
 export interface WatchRequest
-  extends ReadSettings,
+  extends Pick<ReadSettings, 'textColumn' | 'idColumn' | 'invalidUtf8'>,
     Omit<StoreModelOptions, 'model'>,
     Pick<AddOptions, 'commitMs' | 'onProgress' | 'selfTune'> {
   /** The store's model, or where it lies now. Default: as at build. Loaded when there is something for it to read. */
