@@ -1,82 +1,104 @@
 // How an indexed store's costs grow with its entries, and what a line through them says of 10⁸.
 //
-//   npm run build && node bench/search/growth.js CORPUS TEXT --out FOLDER [--megabytes 0.75,7.5,66] [--memory 1000000000]
+//   npm run build && node bench/search/growth.js STORE TEXT --out FOLDER [--entries 200000,2000000] [--memory 1000000000]
 //
-// CORPUS: documents to remember, TEXT: others to ask with (store.js). Each size is built, indexed and measured in processes of
-// its own; what FOLDER holds from an earlier run is taken as it is (NAME.build.json, NAME.index.json, NAME.store.json).
-// Lines are least squares in logarithms: cost = a · entries^b. JSON on the last line.
+// STORE: an indexed store, the largest of the sizes; the others are its first documents, with the keys they have there.
+// TEXT: documents to ask with, which it has not read (store.js). Each size is indexed and measured in processes of its own;
+// what FOLDER holds from an earlier run is taken as it is (NAME.index.json, NAME.store.json, and `all` for STORE itself,
+// whose index is built anew only where all.index.json is missing). Lines are least squares in logarithms:
+// cost = a · entries^b. Indexing is told in processor seconds of all cores, by /usr/bin/time, since other work beside it
+// hardly changes them. What reading costs does not depend on the size (docs/results/large-store.md). JSON on the last line.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { headOfCorpus, round } from '../common.js';
+import { DatastoreWriter } from '../../dist/datastore/datastore-writer.js';
+import { DocumentTable } from '../../dist/datastore/document-table.js';
+import { Datastore } from '../../dist/index.js';
+import { round } from '../common.js';
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     out: { type: 'string' },
-    megabytes: { type: 'string', default: '0.75,7.5,66' },
+    entries: { type: 'string', default: '200000,2000000' },
     memory: { type: 'string', default: '1000000000' },
   },
 });
-const [corpus, text] = positionals;
-if (!corpus || !text || !options.out) {
-  console.error('usage: node bench/search/growth.js CORPUS TEXT --out FOLDER');
+const [whole, text] = positionals;
+if (!whole || !text || !options.out) {
+  console.error('usage: node bench/search/growth.js STORE TEXT --out FOLDER');
   process.exit(2);
 }
 mkdirSync(options.out, { recursive: true });
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const knnlm = here('../../dist/cli/main.js');
 
-/** The JSON on the last line of a command; kept in the folder under a name. */
+/** A store of another's first documents, with the keys they have there. */
+async function firstDocuments(store, out, entries) {
+  if (existsSync(join(out, 'manifest.json'))) return;
+  const from = await Datastore.open(store);
+  const table = await DocumentTable.load(store, from.manifest);
+  const writer = await DatastoreWriter.open(out, from.header);
+  const [{ path, count }] = from.keySources();
+  const file = openSync(path, 'r');
+  for (let row = 0; table.startOf(row) < Math.min(entries, count); row++) {
+    const { start, ...document } = table.at(row);
+    const keys = new Uint16Array(document.length * from.keyDim);
+    readSync(file, keys, 0, keys.byteLength, start * from.keyDim * keys.BYTES_PER_ELEMENT);
+    await writer.beginDocument(document);
+    await writer.append(keys, await from.valueRange(start, start + document.length));
+    await writer.endDocument();
+  }
+  await writer.finish(null);
+  await from.close();
+}
+
+/** The JSON on the last line of a command, with its seconds; kept in the folder under a name. */
 function kept(name, args) {
   const path = join(options.out, `${name}.json`);
   if (existsSync(path)) return JSON.parse(readFileSync(path, 'utf8'));
-  const started = performance.now();
-  const { status, stdout } = spawnSync(process.execPath, args, {
+  const times = join(options.out, `${name}.times`);
+  const timed = ['-o', times, '-f', '[%e, %U, %S]', process.execPath, ...args];
+  const { status, stdout } = spawnSync('/usr/bin/time', timed, {
     stdio: ['ignore', 'pipe', 'inherit'],
     encoding: 'utf8',
     maxBuffer: 2 ** 26,
   });
   if (status !== 0) throw new Error(`${args.join(' ')} ended with ${status}`);
+  const [wallSeconds, user, system] = JSON.parse(readFileSync(times, 'utf8'));
   const result = {
     ...JSON.parse(stdout.trim().split('\n').at(-1)),
-    wallSeconds: round((performance.now() - started) / 1e3, 1),
+    wallSeconds,
+    processorSeconds: round(user + system, 1),
   };
   writeFileSync(path, `${JSON.stringify(result)}\n`);
   return result;
 }
 
 const rows = [];
-for (const megabytes of options.megabytes.split(',')) {
-  const name = `${megabytes}mb`;
-  const store = join(options.out, name);
-  const head = join(options.out, `${name}.jsonl`);
-  if (!existsSync(head) && !existsSync(`${store}.build.json`)) {
-    await headOfCorpus(corpus, Number(megabytes), head);
-  }
-  const built = kept(`${name}.build`, [
-    knnlm,
-    'build',
-    head,
-    '--out',
+for (const wanted of [...options.entries.split(','), 'all']) {
+  const store = wanted === 'all' ? whole : join(options.out, wanted);
+  if (wanted !== 'all') await firstDocuments(whole, store, Number(wanted));
+  const indexed = kept(`${wanted}.index`, [knnlm, 'index', store, '--json']);
+  const served = kept(`${wanted}.store`, [
+    here('store.js'),
     store,
-    '--index',
-    'none',
-    '--json',
+    text,
+    '--memory',
+    options.memory,
   ]);
-  const indexed = kept(`${name}.index`, [knnlm, 'index', store, '--json']);
-  const served = kept(`${name}.store`, [here('store.js'), store, text, '--memory', options.memory]);
+  const about = kept(`${wanted}.info`, [knnlm, 'info', store, '--json']);
   rows.push({
-    entries: built.entries,
+    entries: served.entries,
     lists: indexed.lists,
-    probes: indexed.settings.probes,
+    probes: served.probes,
     'recall@1024': served.recall,
-    'read and store, s': round(built.seconds, 0),
-    'index, s': round(indexed.seconds, 0),
-    'keys and text, bytes': built.bytes,
-    'index, bytes': indexed.bytes,
+    'index, wall s': indexed.wallSeconds,
+    'index, processor s': indexed.processorSeconds,
+    'store without index, bytes': about.bytes.total - about.bytes.index,
+    'index, bytes': about.bytes.index,
     'resident, bytes': served.peakResidentBytes,
     'p50, ms': served.p50,
     'p99, ms': served.p99,
@@ -88,9 +110,8 @@ console.table(rows);
 
 const LARGE = 1e8;
 const lines = [
-  'read and store, s',
-  'index, s',
-  'keys and text, bytes',
+  'index, processor s',
+  'store without index, bytes',
   'index, bytes',
   'p50, ms',
   'queries/s',
