@@ -12,7 +12,7 @@ import { headerFor } from './store-header.ts';
 export interface StoreModelOptions
   extends Pick<
     LoadModelOptions,
-    'workers' | 'threads' | 'device' | 'onDownload' | 'onWarning' | 'signal'
+    'workers' | 'threads' | 'cacheBytes' | 'device' | 'onDownload' | 'onWarning' | 'signal'
   > {
   /** Where the model lies now, when not where it was at build. It must be the same model. */
   model?: string;

@@ -10,7 +10,7 @@ import { inFormat } from './tensor-format.ts';
 /** Cache tensors by input name, kept inside the worker between steps. */
 export type KvCache = Record<string, Ort.Tensor>;
 
-export interface FeedOptions {
+export interface FeedOptions extends CacheShape {
   /** What the (patched) graph must be fed. */
   inputs: readonly ValueInfo[];
   description: GraphDescription;
@@ -18,33 +18,46 @@ export interface FeedOptions {
   tokens: Int32Array;
   batch: number;
   length: number;
-  /** Positions already in the cache; 0 with an empty cache. */
+  /** Positions in the cache; 0 with an empty one. */
   past: number;
   cache?: KvCache | undefined;
   /** What the decoder of an encoder-decoder attends to, a row for each of the batch. */
   sources?: EncodedSources | undefined;
+  /** (batch) positions that each row has read, where the cache has room for more. Default: `past`. */
+  read?: ArrayLike<number>;
   /** How many of the last positions need logits: 1, or 0 for all (the exports' own convention). */
   logitsToKeep: 0 | 1;
-  /** Shape of the cache where the graph leaves it symbolic. */
+}
+
+/** Shape of the cache where the graph leaves it symbolic. */
+export interface CacheShape {
   keyValueHeads?: number;
   headDim?: number;
 }
 
 /**
  * Short windows of a batch are padded on the right, and no mask marks the padding: attention is causal, so no real position
- * sees it. A full mask also keeps every row's arithmetic the same whatever its batch mates are.
+ * sees it. A full mask also keeps every row's arithmetic the same whatever its batch mates are. Of a cache with room to spare, the
+ * mask hides what a row has not filled yet.
  */
 export function buildFeeds(ort: typeof Ort, options: FeedOptions): Record<string, Ort.Tensor> {
-  const { description, tokens, batch, length, past } = options;
+  const { description, tokens, batch, length, past, read } = options;
   const dims = [batch, length];
+  const total = past + length;
   const feeds: Record<string, Ort.Tensor> = {};
   for (const input of options.inputs) {
     const { name } = input;
     if (name === description.tokens) feeds[name] = integers(ort, input, dims, (i) => tokens[i]!);
     else if (name === description.attentionMask) {
-      feeds[name] = integers(ort, input, [batch, past + length], () => 1);
+      feeds[name] = integers(ort, input, [batch, total], (i) => {
+        const position = i % total;
+        return !read || position >= past || position < read[Math.floor(i / total)]! ? 1 : 0;
+      });
     } else if (name === description.positionIds) {
-      feeds[name] = integers(ort, input, dims, (i) => past + (i % length));
+      feeds[name] = integers(ort, input, dims, (i) => {
+        const row = Math.floor(i / length);
+        return (read?.[row] ?? past) + (i % length);
+      });
     } else if (name === description.logitsToKeepInput) {
       feeds[name] = integers(ort, input, input.shape ?? [], () => options.logitsToKeep);
     } else if (name === description.sourceStates) {
@@ -96,18 +109,25 @@ export function integers(
   }
 }
 
-/** A cache before the first token: no positions. Named sizes are the batch (first axis) and the length (0); sizes given are kept. */
+/** A cache before the first token: no positions. */
 function emptyCache(ort: typeof Ort, input: ValueInfo, options: FeedOptions): Ort.Tensor {
-  const shape = input.shape ?? ['', options.keyValueHeads ?? '', '', options.headDim ?? ''];
-  const dims = shape.map((size, axis) => {
-    if (axis === 0) return options.batch;
-    if (typeof size === 'number') return size;
-    if (axis === 1 && shape.length === 4) return options.keyValueHeads ?? 0;
-    if (axis === 3) return options.headDim ?? 0;
-    return 0;
-  });
+  const dims = cacheDims(input, options);
   const count = dims.reduce((product, size) => product * size, 1);
   if (input.elementType === 'float16')
     return new ort.Tensor('float16', new Uint16Array(count), dims);
   return new ort.Tensor('float32', new Float32Array(count), dims);
+}
+
+/** Named sizes are the batch (first axis), what config.json tells, and 0 for the length; sizes given are kept. */
+export function cacheDims(
+  { shape = ['', '', '', ''] }: Pick<ValueInfo, 'shape'>,
+  { batch, keyValueHeads, headDim }: CacheShape & { batch: number },
+): number[] {
+  return shape.map((size, axis) => {
+    if (axis === 0) return batch;
+    if (typeof size === 'number') return size;
+    if (axis === 1 && shape.length === 4) return keyValueHeads ?? 0;
+    if (axis === 3) return headDim ?? 0;
+    return 0;
+  });
 }

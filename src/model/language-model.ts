@@ -162,6 +162,12 @@ export interface LoadModelOptions {
   /** onnxruntime threads per worker. Default: the cores, divided among the workers. */
   threads?: number;
   /**
+   * Bytes that the attention caches of all texts being decoded may take. When it is used up, texts wait for one another, and
+   * what has been idle for a second is dropped and read again later. One text may always be read. Default 1 GiB, a quarter of the
+   * machine's memory at most.
+   */
+  cacheBytes?: number;
+  /**
    * Where the model runs. Anything but `cpu` is used where it is present and gives the CPU's keys on a probe text; otherwise
    * the CPU is, and `onWarning` says why. `auto` tries what the platform may have. Default `cpu`.
    */

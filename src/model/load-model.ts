@@ -1,5 +1,5 @@
 /** Opens a model by name, folder or hub id: a `LanguageModel` ready to read. Sessions and threads start on first use. */
-import { availableParallelism } from 'node:os';
+import { availableParallelism, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { KnnLMError } from '../errors.ts';
 import { chooseProvider, DEVICES, type Provider } from './device.ts';
@@ -23,6 +23,7 @@ export async function loadModel(
 ): Promise<LanguageModel> {
   checkCount('workers', options.workers);
   checkCount('threads', options.threads);
+  checkCount('cacheBytes', options.cacheBytes);
   const folder = await resolveModel(nameOrFolder, options);
   await requireJson(folder);
   const graphs = await listGraphs(folder);
@@ -61,7 +62,8 @@ async function open(
     pairs: options.pairs,
   });
   const { info } = facts;
-  const plan: RuntimePlan = { ...facts.plan, provider: 'cpu', threads: 1 };
+  const { cacheBytes = defaultCacheBytes() } = options;
+  const plan: RuntimePlan = { ...facts.plan, provider: 'cpu', threads: 1, cacheBytes };
   if (keyTensor !== undefined && chosen.keyDim === undefined) {
     plan.keyDim = info.keyDim = await measureKeyDim(plan, info.bos);
   }
@@ -133,6 +135,8 @@ function checkCount(name: string, value: number | undefined): void {
     `${name} must be a whole number above 0, but is ${value}.`,
   );
 }
+
+const defaultCacheBytes = (): number => Math.min(2 ** 30, Math.floor(totalmem() / 4));
 
 /** Every worker holds the weights: all of them together should stay under this, in bytes. */
 const POOL_WEIGHT_BYTES = 2 ** 30;

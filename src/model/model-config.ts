@@ -17,6 +17,11 @@ export interface ModelConfig {
   keyValueHeads: number | undefined;
   headDim: number | undefined;
   padToken: number | undefined;
+  /**
+   * Positions up to which every token sees all before it, and a position is coded alike however long the text; undefined where
+   * that never ends.
+   */
+  uniformLength: number | undefined;
 }
 
 /** Used when nothing says how far a model's positions reach (ALiBi models). */
@@ -68,6 +73,33 @@ export function readModelConfig(
     contextLengthKnown: (positions ?? limit) !== undefined,
     keyValueHeads: first('num_key_value_heads') ?? heads,
     headDim: first('head_dim', 'd_kv') ?? (hiddenSize && heads ? hiddenSize / heads : undefined),
+    uniformLength: uniformLength({ ...nested, ...config }),
     padToken: typeof config.pad_token_id === 'number' ? config.pad_token_id : undefined,
   };
+}
+
+/** Names of windows of attention, and of chunks. */
+const WINDOWS = ['sliding_window', 'window_size', 'attention_window_size', 'attention_chunk_size'];
+/** Kinds of rotary positions whose frequencies depend on the length. */
+const BY_LENGTH = new Set(['dynamic', 'longrope', 'su']);
+
+function uniformLength(config: Record<string, unknown>): number | undefined {
+  const lengths = config.use_sliding_window === false ? [] : WINDOWS.map((name) => config[name]);
+  for (const rope of ropesOf(config.rope_scaling ?? config.rope_parameters)) {
+    if (!BY_LENGTH.has(String(rope.rope_type ?? rope.type))) continue;
+    const name = 'original_max_position_embeddings';
+    lengths.push(rope[name] ?? config[name] ?? config.max_position_embeddings);
+  }
+  const known = lengths.filter((length) => typeof length === 'number' && length > 0) as number[];
+  return known.length > 0 ? Math.min(...known) : undefined;
+}
+
+/** One for all layers, or one for each kind of them. */
+function ropesOf(value: unknown): Record<string, unknown>[] {
+  if (typeof value !== 'object' || value === null) return [];
+  const own = value as Record<string, unknown>;
+  return [
+    own,
+    ...Object.values(own).filter((one) => typeof one === 'object' && one !== null),
+  ] as Record<string, unknown>[];
 }

@@ -23,7 +23,7 @@ export interface ModelFacts {
   /** Tokens before and after a document, as the tokenizer writes them. */
   boundaryTexts: { bos: string; eos: string };
   /** All but where it runs. */
-  plan: Omit<RuntimePlan, 'threads' | 'provider'>;
+  plan: Omit<RuntimePlan, 'threads' | 'provider' | 'cacheBytes'>;
   /** Of a model made for chat. */
   chatTemplate: string | undefined;
   warnings: string[];
@@ -100,7 +100,7 @@ export function readModelFacts(
       provider: 'cpu',
     },
   };
-  const { keyValueHeads, headDim } = config;
+  const { keyValueHeads, headDim, uniformLength } = config;
   const { logitsTensor, onward, encoderPath, dtype } = graph;
   const { contextLength, padToken } = config;
   return {
@@ -118,6 +118,7 @@ export function readModelFacts(
       keyDim,
       keyValueHeads,
       headDim,
+      uniformLength,
       vocabSize,
       bos,
       pad: padToken,

@@ -3,7 +3,7 @@
  *
  *   keys    the graph cut behind the key: no logits, about twice as fast
  *   score   key and log p(target), the log-softmax computed in the graph, so that no logits leave it
- *   decode  key and logits of the last position, with the attention cache going round inside the worker
+ *   decode  key and logits of the last position, with the attention cache going round inside the worker (`decoding/`)
  *
  * Keys and scores come from the decoder for a text's start; decoding begins there, and of exports with a second decoder it goes
  * on in that. An encoder-decoder has a session more: the encoder, which runs once for a batch of sources or a decoder.
@@ -11,7 +11,8 @@
  */
 import { KnnLMError } from '../errors.ts';
 import { loadOnnxRuntime, type Ort } from '../onnxruntime.ts';
-import { type DecoderState, freshState, GraphDecoder } from './graph-decoder.ts';
+import { Decoding } from './decoding/decoding.ts';
+import { freshState, GraphDecoder } from './decoding/graph-decoder.ts';
 import { buildFeeds, integers } from './graph-feeds.ts';
 import { keyRows } from './key-rows.ts';
 import type { NextToken, ReadStates, ScoredWindow } from './language-model.ts';
@@ -32,10 +33,8 @@ export class ModelRuntime {
   readonly #graphs: ModelGraphs;
   /** Of an encoder-decoder. */
   readonly #encoder: SourceEncoder | undefined;
-  readonly #decoder: GraphDecoder;
   readonly #prepared = new Map<SessionName, Promise<void>>();
-  readonly #decoders = new Map<number, DecoderState>();
-  #nextDecoder = 1;
+  readonly #decoding: Decoding;
 
   static async open(plan: RuntimePlan): Promise<ModelRuntime> {
     return new ModelRuntime(new ModelGraphs(plan, await loadOnnxRuntime()));
@@ -45,7 +44,7 @@ export class ModelRuntime {
     const { encoderPath } = graphs.plan;
     this.#graphs = graphs;
     this.#encoder = encoderPath === undefined ? undefined : new SourceEncoder(graphs, encoderPath);
-    this.#decoder = new GraphDecoder(graphs);
+    this.#decoding = new Decoding(graphs);
   }
 
   get #plan(): RuntimePlan {
@@ -89,8 +88,9 @@ export class ModelRuntime {
         return checkCache(async (parts) => {
           const [source] = this.#probeSources(parts.slice(0, 1)) ?? [];
           const state = freshState(await this.#encode(source && [source]));
+          const decoder = new GraphDecoder(this.#graphs);
           let last: ReadStates | undefined;
-          for (const part of parts) last = await this.#decoder.read(state, part, 1);
+          for (const part of parts) last = await decoder.read(state, part);
           return { key: last!.keys, logProbs: last!.logProbs };
         }, this.#plan);
     }
@@ -163,43 +163,46 @@ export class ModelRuntime {
     return keys.map((key, i) => ({ keys: key, logProbs: perWindow[i]! }));
   }
 
+  /** Bytes of the attention caches of all decoders. */
+  get cacheBytes(): number {
+    return this.#decoding.cacheBytes;
+  }
+
+  /** Whether the next tokens of several decoders are read together, where they wait at the same time. */
+  async sharesSteps(): Promise<boolean> {
+    await this.prepare('decode');
+    return this.#decoding.sharesSteps();
+  }
+
   /** @param source of an encoder-decoder: encoded here, once for all that is read */
   async startDecoding(source?: Int32Array): Promise<number> {
-    const id = this.#nextDecoder++;
-    this.#decoders.set(id, freshState(await this.#encode(source && [source])));
-    return id;
+    return this.#decoding.start(await this.#encode(source && [source]));
   }
 
   resetDecoder(id: number): void {
-    const state = this.#state(id);
-    const sources = state.sources && this.#decoder.firstRow(state.sources);
-    this.#decoders.set(id, freshState(sources));
+    this.#decoding.reset(id);
   }
 
   endDecoding(id: number): void {
-    this.#decoders.delete(id);
+    this.#decoding.end(id);
   }
 
   /** Reads the tokens after those read before; the state after the last of them. */
   async read(id: number, tokens: Int32Array): Promise<NextToken> {
-    const state = this.#state(id);
     await this.prepare('decode');
-    const { keys, logProbs } = await this.#decoder.read(state, tokens, 1);
-    return { key: keys, logProbs };
+    return this.#decoding.read(id, tokens);
   }
 
   /** Reads the tokens after those read before; the states after each. */
   async readAll(id: number, tokens: Int32Array): Promise<ReadStates> {
-    const state = this.#state(id);
     await this.prepare('decode');
-    return this.#decoder.read(state, tokens, 0);
+    return this.#decoding.readAll(id, tokens);
   }
 
   /** `Decoder.step` */
   async step(id: number, parents: readonly number[], tokens: Int32Array): Promise<ReadStates> {
-    const state = this.#state(id);
     await this.prepare('decode');
-    return this.#decoder.step(state, parents, tokens);
+    return this.#decoding.step(id, parents, tokens);
   }
 
   async #encode(sources: Windows | undefined): Promise<EncodedSources | undefined> {
@@ -230,14 +233,8 @@ export class ModelRuntime {
     return keyRows(tensor, { batch: count, length }, this.#plan);
   }
 
-  #state(id: number): DecoderState {
-    const state = this.#decoders.get(id);
-    if (state === undefined) throw new KnnLMError('INVALID_ARGUMENT', 'This decoder was closed.');
-    return state;
-  }
-
   async close(): Promise<void> {
-    this.#decoders.clear();
+    this.#decoding.close();
     await this.#graphs.close();
   }
 }

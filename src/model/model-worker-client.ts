@@ -34,7 +34,9 @@ export class ModelWorkerClient {
     resourceLimits?: ResourceLimits,
   ) {
     this.#worker = new Worker(entry, { resourceLimits });
-    this.#worker.on('message', (message: ResponseMessage) => this.#settle(message));
+    this.#worker.on('message', (messages: ResponseMessage[]) => {
+      for (const message of messages) this.#settle(message);
+    });
     this.#worker.on('error', (error) => this.#die(workerError(error)));
     this.#exited = new Promise((resolve) => {
       this.#worker.on('exit', (code) => {

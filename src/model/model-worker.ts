@@ -1,4 +1,7 @@
-/** Entry of a model worker thread: answers `worker-protocol.ts` requests one after another. */
+/**
+ * Entry of a model worker thread: answers `worker-protocol.ts` requests one after another; those of decoders as `decoding/` sees fit,
+ * which lets them share runs.
+ */
 import { parentPort } from 'node:worker_threads';
 import { compareProvider } from './compare-provider.ts';
 import { type InspectRequest, inspectModel } from './inspect-model.ts';
@@ -10,6 +13,7 @@ import {
   type RequestMessage,
   type RequestName,
   type Requests,
+  type ResponseMessage,
   type RuntimePlan,
   serializeError,
 } from './worker-protocol.ts';
@@ -23,7 +27,7 @@ Reflect.deleteProperty(globalThis, 'Float16Array');
 
 const port = parentPort!;
 let runtime: ModelRuntime | undefined;
-/** Requests wait for one another: decoder steps depend on their order, and the thread can only do one thing. */
+/** Requests wait for one another: the thread can only do one thing. */
 let last: Promise<void> = Promise.resolve();
 
 port.on('message', (message: RequestMessage | 'close') => {
@@ -34,16 +38,42 @@ port.on('message', (message: RequestMessage | 'close') => {
     });
     return;
   }
-  last = last.then(() => respond(message));
+  if (DECODING.has(message.name)) void respond(message);
+  else last = last.then(() => respond(message));
 });
+
+/** Decoders keep the order of what is asked of each of them. */
+const DECODING = new Set<RequestName>([
+  'startDecoding',
+  'read',
+  'readAll',
+  'step',
+  'reset',
+  'endDecoding',
+]);
 
 async function respond({ id, name, request }: RequestMessage): Promise<void> {
   try {
     const { response, transfer } = await answer(name, request);
-    port.postMessage({ id, response }, transfer);
+    send({ id, response }, transfer);
   } catch (error) {
-    port.postMessage({ id, error: serializeError(error) });
+    send({ id, error: serializeError(error) }, []);
   }
+}
+
+let outgoing: ResponseMessage[] = [];
+let transferred: ArrayBuffer[] = [];
+
+/** What is answered in one breath, as the steps of a batch are, goes in one message. */
+function send(response: ResponseMessage, transfer: readonly ArrayBuffer[]): void {
+  if (outgoing.push(response) === 1) queueMicrotask(flush);
+  transferred.push(...transfer);
+}
+
+function flush(): void {
+  port.postMessage(outgoing, transferred);
+  outgoing = [];
+  transferred = [];
 }
 
 async function answer(name: RequestName, request: unknown): Promise<Answer> {

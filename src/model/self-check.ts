@@ -7,6 +7,8 @@
  *   batch       a window's keys are the same alone and beside other windows; otherwise a query is no stored state
  *   cache       reading on from the attention cache gives the state of reading all at once
  *   source      of an encoder-decoder: another source gives other keys; that beside a longer one its padding is not seen, `batch` shows
+ *   steps       the next tokens of several texts, read at once from caches of different lengths, give the states of each alone; a
+ *               model that fails this one is used, its steps one by one
  *
  * A graph can fail any of these without failing to run: a bidirectional model, activations quantized with one scale a run, a
  * cache traced at a fixed length, a tensor named by hand. Costs four short runs, milliseconds for small models.
@@ -17,6 +19,8 @@ import type { ModelDtype, NextToken } from './language-model.ts';
 const LENGTH = 12;
 /** From here on the second probe has other tokens. */
 const CHANGE = 7;
+/** Tokens read one by one when steps are tried. */
+const STEPS = 2;
 /** Length of the window that shares a batch with a longer one. */
 const SHORT = 5;
 
@@ -100,6 +104,27 @@ export async function checkCache(
   );
   if (difference <= toleranceFor(options.dtype)) return undefined;
   return `reading on from its attention cache gives another state than reading the whole text (by ${percent(difference)}). Use another export of the model`;
+}
+
+/** The states after texts whose last tokens were read one at a time. */
+export type ReadSteps = (texts: readonly Int32Array[], steps: number) => Promise<NextToken[]>;
+
+/** Whether texts of different lengths that are read together come to the states of each alone. */
+export async function checkSteps(
+  alone: ReadSteps,
+  together: ReadSteps,
+  options: ProbeOptions,
+): Promise<boolean> {
+  const { text, changed, short } = probes(options);
+  const texts = [text, short, changed.subarray(0, -1)];
+  // Too short a context to tell anything.
+  if (texts.some(({ length }) => length < 2 * STEPS)) return false;
+  const [expected, found] = [await alone(texts, STEPS), await together(texts, STEPS)];
+  const differences = expected.flatMap(({ key, logProbs }, i) => [
+    relativeDifference(key, found[i]!.key, { positions: 1 }),
+    relativeDifference(logProbs, found[i]!.logProbs, { positions: 1 }),
+  ]);
+  return Math.max(...differences) <= toleranceFor(options.dtype);
 }
 
 /** Two texts that part at `change`, and a short one. */

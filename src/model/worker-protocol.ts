@@ -24,6 +24,10 @@ export interface RuntimePlan {
   /** Cache shape for graphs that leave it symbolic. */
   keyValueHeads: number | undefined;
   headDim: number | undefined;
+  /** Most that attention caches may take while decoding, in bytes. */
+  cacheBytes: number;
+  /** `ModelConfig.uniformLength`: within it the steps of texts of different lengths can share a run. */
+  uniformLength: number | undefined;
   /** Of the probe that each session is checked with. */
   vocabSize: number;
   bos: number;

@@ -4,10 +4,11 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { KnnLMError } from '../../dist/errors.js';
 import { KEY_NAMES } from '../../dist/model/language-model.js';
+import type { ModelRuntime } from '../../dist/model/model-runtime.js';
 import { describeGraph } from '../../dist/model/onnx/describe-graph.js';
 import { readGraph } from '../../dist/model/onnx/read-graph.js';
 import { loadOnnxRuntime } from '../../dist/onnxruntime.js';
-import { keyDifferences, openFixture, openRuntime } from './hub-fixture.ts';
+import { keyDifferences, openFixture, openRuntime, type Truth } from './hub-fixture.ts';
 import { modelsTable, type ResultRow, withoutNumbers, writeModelsTable } from './models-table.ts';
 import { fixture, maxDifference } from './support.ts';
 
@@ -48,6 +49,52 @@ const parallel = [
   'falcon-40b',
   'stablelm-2-12b',
 ];
+
+interface StepExpectation {
+  middle: number;
+  last: number;
+  tolerance: number;
+  truth: Truth;
+}
+
+/** Have a cache, but their steps cannot be shared by texts of different lengths. */
+const oneByOne = [
+  // Windows of attention that are shorter than the text.
+  ...['cohere2', 'exaone4', 'gpt_neo', 'gpt_oss', 'mistral', 'olmo3', 'phi3', 'starcoder2'],
+  // Positions that come from the length of the cache.
+  ...['gemma', 'gemma2', 'gemma3', 'mpt', 'nemotron'],
+  // One fused node that keeps the cache.
+  'genai',
+];
+const isOneByOne = (name: string): boolean =>
+  name.split(/[.-]/).some((part) => oneByOne.includes(part));
+
+/**
+ * The texts' last tokens read by two decoders at the same time, one of which has read more.
+ * @returns whether they shared their steps
+ */
+async function stepTogether(
+  runtime: ModelRuntime,
+  tokens: Int32Array,
+  { middle, last, tolerance, truth }: StepExpectation,
+): Promise<boolean> {
+  const ends = [last, middle];
+  const decoders = await Promise.all(ends.map(() => runtime.startDecoding()));
+  const parts = (from: number, to: number) =>
+    Promise.all(
+      decoders.map((id, i) => runtime.read(id, tokens.slice(ends[i]! + from, ends[i]! + to))),
+    );
+  await Promise.all(decoders.map((id, i) => runtime.read(id, tokens.slice(0, ends[i]! - 1))));
+  await parts(-1, 0);
+  const states = await parts(0, 1);
+  for (const [i, position] of [1, 0].entries()) {
+    expect(maxDifference(states[i]!.key, truth.keys['ffn-input']![position]!)).toBeLessThan(
+      tolerance,
+    );
+    expect(maxDifference(states[i]!.logProbs, truth.logProbs[position]!)).toBeLessThan(tolerance);
+  }
+  return runtime.sharesSteps();
+}
 
 describe.each(names)('%s', (name) => {
   const model = openFixture(name, temporary);
@@ -110,6 +157,8 @@ describe.each(names)('%s', (name) => {
     const [key] = await runtime.keys([tokens]);
     expect(maxDifference(key!, scored!.keys)).toBeLessThan(tolerance);
     row.cache = cache.length > 0;
+    row.together = await stepTogether(runtime, tokens, { middle, last, tolerance, truth });
+    expect(row.together).toBe(truth.cache && !isOneByOne(name));
     await runtime.close();
   });
 });

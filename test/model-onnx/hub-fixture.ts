@@ -114,6 +114,8 @@ export function openRuntime(model: HubFixture, key: KeyName = 'ffn-input'): Prom
     provider: 'cpu',
     keyValueHeads: model.truth.keyValueHeads ?? undefined,
     headDim: model.truth.headDim ?? undefined,
+    uniformLength: undefined,
+    cacheBytes: 2 ** 20,
     vocabSize: 100,
     bos: 1,
     pad: undefined,

@@ -13,6 +13,8 @@ export interface ResultRow {
   logProbDifference?: number;
   /** Whether decoding goes on from an attention cache. */
   cache?: boolean;
+  /** Whether several texts share their steps. */
+  together?: boolean;
   refused?: string;
 }
 
@@ -56,7 +58,7 @@ function format(rows: readonly ResultRow[]): string {
   return [
     '| family | exported by | keys | largest difference of a key | of a log-probability | decodes from |',
     '| --- | --- | --- | --- | --- | --- |',
-    ...passed.map(({ name, exporter, keys, keyDifference, logProbDifference, cache }) =>
+    ...passed.map(({ name, exporter, keys, keyDifference, logProbDifference, cache, together }) =>
       line(
         [
           name,
@@ -64,7 +66,7 @@ function format(rows: readonly ResultRow[]): string {
           `${keys} of ${keys}`,
           digits(keyDifference),
           digits(logProbDifference),
-          cache ? 'its cache' : 'the start',
+          cache ? `its cache${together ? ', together' : ''}` : 'the start',
         ].map(String),
       ),
     ),

@@ -77,6 +77,8 @@ function planOf(model: Seq2SeqFixture, key: KeyName): RuntimePlan {
     keyDim: width,
     threads: 1,
     provider: 'cpu',
+    uniformLength: undefined,
+    cacheBytes: 2 ** 20,
     keyValueHeads: undefined,
     headDim: undefined,
     vocabSize: 100,

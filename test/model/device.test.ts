@@ -66,6 +66,8 @@ it('finds no difference between the CPU and itself', async () => {
     pad: undefined,
     contextLength: 512,
     dtype: 'fp32',
+    uniformLength: undefined,
+    cacheBytes: 2 ** 20,
   } as const;
   expect(await compareProvider(plan)).toBe(0);
 });

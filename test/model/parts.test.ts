@@ -220,7 +220,20 @@ describe('the shape of a model', () => {
       contextLengthKnown: true,
       keyValueHeads: 12,
       headDim: 64,
+      uniformLength: undefined,
     });
+  });
+
+  it.each([
+    [{ sliding_window: 4096 }, 4096],
+    [{ sliding_window: 32768, use_sliding_window: false }, undefined],
+    [{ sliding_window: null, window_size: 256 }, 256],
+    [{ text_config: { sliding_window: 512 } }, 512],
+    [{ rope_scaling: { rope_type: 'llama3', original_max_position_embeddings: 8192 } }, undefined],
+    [{ rope_scaling: { type: 'longrope' }, original_max_position_embeddings: 4096 }, 4096],
+    [{ rope_parameters: { full: { rope_type: 'dynamic' } }, max_position_embeddings: 99 }, 99],
+  ])('%j sees all of a text, wherever it ends, up to %s positions', (settings, length) => {
+    expect(readModelConfig({ model_type: 'llama', ...settings }).uniformLength).toBe(length);
   });
 
   it('has an assumed context length when nothing names one', () => {

@@ -21,6 +21,8 @@ const model = {
   contextLength: 64,
   dtype: 'fp32',
   provider: 'cpu',
+  uniformLength: undefined,
+  cacheBytes: 2 ** 20,
 } as const;
 
 /** A state of two numbers for each position of each window. */

@@ -6,7 +6,7 @@
  * The file's bytes are copied once, into the result, in the ranges that stay; only the graph's length prefix is new.
  */
 import { KnnLMError } from '../../errors.ts';
-import { elementTypeCode } from './element-types.ts';
+import { type ElementType, elementTypeCode } from './element-types.ts';
 import { encodeNode, encodeValueInfo } from './encode-nodes.ts';
 import { type OnnxGraph, readsOf, type ValueInfo } from './graph.ts';
 import { graphParts } from './graph-parts.ts';
@@ -15,9 +15,19 @@ import { type Field, ProtobufFile } from './protobuf-file.ts';
 import { messageHead } from './protobuf-writer.ts';
 import { readInitializer, readSparseName, readValueInfo } from './read-tensor.ts';
 
+/** A tensor to be a new output. */
+export interface ExposedTensor {
+  /** Its name, or a sum of tensors written `a + b`. */
+  tensor: string;
+  /** What it is cast to in the graph. Default float32, so that float16 models need no conversion here. */
+  type?: ElementType;
+  /** Its log-softmax over the last of three axes instead. */
+  logSoftmax?: boolean;
+}
+
 export interface PatchOptions {
-  /** New outputs: output name → tensor, or a sum of tensors written `a + b`. Each is cast to float32 in the graph, so float16 models need no conversion here. */
-  expose?: Readonly<Record<string, string>>;
+  /** New outputs by name: a tensor, or just its name. */
+  expose?: Readonly<Record<string, string | ExposedTensor>>;
   /** The logits tensor: adds the int64 input `knn_targets` and the output `knn_log_probs`, both (batch, sequence). */
   logProbsOf?: string;
   /**
@@ -48,11 +58,12 @@ type Piece = { from: number; to: number } | Uint8Array;
 export function patchGraph(graph: OnnxGraph, options: PatchOptions): PatchedGraph {
   const { expose = {}, logProbsOf, keepOutputs } = options;
   const exposed = checkNames(graph, options);
-  const wanted = [...[...exposed.values()].flat(), ...(logProbsOf ? [logProbsOf] : [])];
+  const terms = [...exposed.values()].flatMap((output) => output.terms);
+  const wanted = [...terms, ...(logProbsOf ? [logProbsOf] : [])];
   const outputs = keepOutputs ?? graph.outputs.map((output) => output.name);
   const cut = keepOutputs !== undefined || graph.branch !== undefined;
   const needed = cut ? neededFor(graph, [...wanted, ...outputs]) : undefined;
-  const added = [...exposed].flatMap(([name, terms]) => encodeExposed(name, terms));
+  const added = [...exposed].flatMap(([name, output]) => encodeExposed(name, output));
   if (logProbsOf) added.push(...encodeLogProbHead(graph, logProbsOf));
 
   const file = new ProtobufFile(graph.path);
@@ -74,8 +85,13 @@ export function patchGraph(graph: OnnxGraph, options: PatchOptions): PatchedGrap
   }
 }
 
-/** Checks every name given; returns the tensors to add up for each new output, nearly always one. */
-function checkNames(graph: OnnxGraph, options: PatchOptions): Map<string, string[]> {
+interface Exposed extends Omit<ExposedTensor, 'tensor'> {
+  /** The tensors to add up, nearly always one. */
+  terms: string[];
+}
+
+/** Checks every name given; returns the new outputs. */
+function checkNames(graph: OnnxGraph, options: PatchOptions): Map<string, Exposed> {
   const made = new Set([...graph.inputs.map(({ name }) => name), ...graph.initializers.keys()]);
   for (const node of graph.nodes) for (const output of node.outputs) if (output) made.add(output);
   const refuse = (what: string): never => {
@@ -94,11 +110,12 @@ function checkNames(graph: OnnxGraph, options: PatchOptions): Map<string, string
   if (options.logProbsOf !== undefined && !made.has(options.logProbsOf)) {
     refuse(`has no tensor named "${options.logProbsOf}"`);
   }
-  const exposed = new Map<string, string[]>();
-  for (const [name, tensor] of Object.entries(options.expose ?? {})) {
+  const exposed = new Map<string, Exposed>();
+  for (const [name, output] of Object.entries(options.expose ?? {})) {
     if (!name || made.has(name))
       refuse(`cannot have a new output named "${name}": the name is taken`);
-    exposed.set(name, termsOf(tensor));
+    const { tensor, ...how } = typeof output === 'string' ? { tensor: output } : output;
+    exposed.set(name, { ...how, terms: termsOf(tensor) });
   }
   return exposed;
 }
@@ -123,7 +140,9 @@ function neededFor(graph: OnnxGraph, tensors: string[]): Needed {
   return needed;
 }
 
-function encodeExposed(name: string, [first, ...others]: string[]): Uint8Array[] {
+function encodeExposed(name: string, output: Exposed): Uint8Array[] {
+  const { terms, type = 'float32', logSoftmax = false } = output;
+  const [first, ...others] = terms;
   const nodes: Uint8Array[] = [];
   let sum = first!;
   others.forEach((term, i) => {
@@ -131,9 +150,14 @@ function encodeExposed(name: string, [first, ...others]: string[]): Uint8Array[]
     nodes.push(encodeNode({ op: 'Add', inputs: [sum, term], output }));
     sum = output;
   });
-  const attributes = { to: elementTypeCode('float32') };
-  nodes.push(encodeNode({ op: 'Cast', inputs: [sum], output: name, attributes }));
-  return [...nodes, encodeValueInfo(12, name, 'float32')];
+  const cast = logSoftmax ? `${name}/cast` : name;
+  const attributes = { to: elementTypeCode(type) };
+  nodes.push(encodeNode({ op: 'Cast', inputs: [sum], output: cast, attributes }));
+  if (logSoftmax) {
+    const softmax = { op: 'LogSoftmax', inputs: [cast], output: name, attributes: { axis: 2 } };
+    nodes.push(encodeNode(softmax));
+  }
+  return [...nodes, encodeValueInfo(12, name, type)];
 }
 
 function externalFilesOf(graph: OnnxGraph, needed: Needed | undefined): string[] {

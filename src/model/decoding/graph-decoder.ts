@@ -1,17 +1,17 @@
 /**
- * Reading on, token by token: the attention cache goes round inside the worker. Several rows can go side by side, as the beams of a search do:
- * they have read equally many tokens, and a step says which row each of the next ones continues.
+ * Reading a text on from an attention cache of its own, which goes round inside the worker. Several rows can go side by side, as the beams of a
+ * search do: they have read equally many tokens, and a step says which row each of the next ones continues.
  *
  * A text begins in one graph and may go on in another (merged exports, decoder_with_past_model). Graphs without a cache read it all again.
  */
-import type { Ort } from '../onnxruntime.ts';
-import { buildFeeds, type KvCache } from './graph-feeds.ts';
-import { keyRows } from './key-rows.ts';
-import type { ReadStates } from './language-model.ts';
-import { logSoftmax } from './log-softmax.ts';
-import type { ModelGraphs } from './model-graphs.ts';
-import type { EncodedSources } from './source-encoder.ts';
-import { selectRows } from './tensor-rows.ts';
+import type { Ort } from '../../onnxruntime.ts';
+import { buildFeeds, type KvCache } from '../graph-feeds.ts';
+import { keyRows } from '../key-rows.ts';
+import type { ReadStates } from '../language-model.ts';
+import { logSoftmax } from '../log-softmax.ts';
+import type { ModelGraphs } from '../model-graphs.ts';
+import type { EncodedSources } from '../source-encoder.ts';
+import { selectRows } from '../tensor-rows.ts';
 
 export interface DecoderState {
   /** Sequences side by side: B. */
@@ -19,7 +19,7 @@ export interface DecoderState {
   cache: KvCache | undefined;
   /** Tokens read, the same in every row. */
   position: number;
-  /** (B) everything read, for graphs without a cache. */
+  /** (B) everything read. */
   tokens: number[][];
   /** What an encoder-decoder attends to, a row each. */
   sources: EncodedSources | undefined;
@@ -45,19 +45,20 @@ export class GraphDecoder {
     this.#graphs = graphs;
   }
 
-  /** Reads the tokens of a single row after those read before; the state after the last, or with `wanted` 0 after each. */
-  async read(state: DecoderState, tokens: Int32Array, wanted: 0 | 1): Promise<ReadStates> {
-    const parts: ReadStates[] = [];
+  /** Whether reading can go on where it stopped; otherwise every run reads the whole text. */
+  get hasCache(): boolean {
+    return this.#graphs.onward.description.cache.length > 0;
+  }
+
+  /** Reads the tokens of a single row after those read before; the state after the last. */
+  async read(state: DecoderState, tokens: ArrayLike<number>): Promise<ReadStates> {
+    let last: ReadStates | undefined;
     for (let start = 0; start < tokens.length; ) {
-      const end = Math.min(tokens.length, start + this.#mostPerRun(state, wanted));
-      parts.push(await this.#run(state, tokens.subarray(start, end), wanted));
+      const end = Math.min(tokens.length, start + this.mostPerRun(state, 1));
+      last = await this.run(state, Int32Array.from(tokens).subarray(start, end), 1);
       start = end;
     }
-    if (wanted === 1) return parts.at(-1)!;
-    return {
-      keys: joined(parts.map((part) => part.keys)),
-      logProbs: joined(parts.map((part) => part.logProbs)),
-    };
+    return last!;
   }
 
   /**
@@ -70,7 +71,7 @@ export class GraphDecoder {
     tokens: Int32Array,
   ): Promise<ReadStates> {
     this.#select(state, parents);
-    return await this.#run(state, tokens, 1);
+    return await this.run(state, tokens, 1);
   }
 
   /** Of the source that all rows have. */
@@ -97,7 +98,8 @@ export class GraphDecoder {
     state.rows = parents.length;
   }
 
-  #mostPerRun({ position }: DecoderState, wanted: 0 | 1): number {
+  /** How many tokens the next run may read. @param wanted 1: the last token's state; 0: every token's */
+  mostPerRun({ position }: DecoderState, wanted: 0 | 1): number {
     const { start, onward } = this.#graphs;
     const { cache, logits, logitsToKeepInput } = onward.description;
     // A second decoder may have been traced with one token at a time.
@@ -107,8 +109,8 @@ export class GraphDecoder {
     return Math.max(1, Math.floor(PROMPT_LOGITS_BYTES / 4 / (logits.vocabSize ?? 1)));
   }
 
-  /** @param part (B, n) row-major */
-  async #run(state: DecoderState, part: Int32Array, wanted: 0 | 1): Promise<ReadStates> {
+  /** @param part (B, n) row-major @returns the state after the last of each row, or with `wanted` 0 after each token */
+  async run(state: DecoderState, part: Int32Array, wanted: 0 | 1): Promise<ReadStates> {
     const { ort, plan, start, onward } = this.#graphs;
     const { cache, cross } = onward.description;
     const { rows } = state;
@@ -128,7 +130,10 @@ export class GraphDecoder {
       },
     );
     const fresh = part.length / rows;
-    const tokens = cache.length === 0 ? this.#readAgain(state, part) : part;
+    const freshOf = (row: number): Int32Array => part.subarray(row * fresh, (row + 1) * fresh);
+    const tokens = this.hasCache
+      ? part
+      : Int32Array.from(state.tokens.flatMap((read, row) => [...read, ...freshOf(row)]));
     const length = tokens.length / rows;
     const results = await session.run(
       buildFeeds(ort, {
@@ -138,7 +143,7 @@ export class GraphDecoder {
         tokens,
         batch: rows,
         length,
-        past: cache.length === 0 ? 0 : state.position,
+        past: this.hasCache ? state.position : 0,
         cache: state.cache,
         sources: state.sources,
         logitsToKeep: wanted,
@@ -146,6 +151,9 @@ export class GraphDecoder {
     );
     const made = carried.map(([input, output]) => [input, results[output] as Ort.Tensor]);
     state.cache = { ...state.cache, ...Object.fromEntries(made) };
+    state.tokens.forEach((read, row) => {
+      for (const id of freshOf(row)) read.push(id);
+    });
     state.position += fresh;
     const kept = wanted === 1 ? 1 : fresh;
     const keys = keyRows(results[KEY]!, { batch: rows, length }, plan);
@@ -153,15 +161,6 @@ export class GraphDecoder {
       keys: lastOfRows(keys, { rows, length, kept }),
       logProbs: logProbsOf(results[LOGITS] as Ort.Tensor, rows, kept),
     };
-  }
-
-  /** (B, T) all that was read, the new tokens among it. */
-  #readAgain(state: DecoderState, part: Int32Array): Int32Array {
-    const fresh = part.length / state.rows;
-    state.tokens.forEach((tokens, row) => {
-      tokens.push(...part.subarray(row * fresh, (row + 1) * fresh));
-    });
-    return Int32Array.from(state.tokens.flat());
   }
 }
 
@@ -187,17 +186,6 @@ function logProbsOf(logits: Ort.Tensor, rows: number, kept: number): Float32Arra
   const out = lastOfRows(logits.data as Float32Array, { rows, length, kept });
   for (let start = 0; start < out.length; start += vocabSize) {
     out.set(logSoftmax(out.subarray(start, start + vocabSize)), start);
-  }
-  return out;
-}
-
-function joined(parts: readonly Float32Array[]): Float32Array {
-  if (parts.length === 1) return parts[0]!;
-  const out = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
   }
   return out;
 }
