@@ -47,6 +47,8 @@ export class GateFeatures {
   readonly shares: Float64Array;
   /** (J) Σ exp(-(d - d_1) / T_j): what the weights are divided by. */
   readonly sums: Float64Array;
+  /** (k) exp(-(d - d_1) / T) at the hottest temperature. */
+  readonly weights: Float64Array;
   readonly #k: number;
 
   constructor(shape: GateShape, k: number) {
@@ -54,6 +56,7 @@ export class GateFeatures {
     this.features = new Float64Array(featureCount(shape));
     this.shares = new Float64Array(shape.temperatures.length * k);
     this.sums = new Float64Array(shape.temperatures.length);
+    this.weights = new Float64Array(k);
     this.#k = k;
   }
 
@@ -69,14 +72,17 @@ export class GateFeatures {
     // Groups are numbered in order of appearance, so the last new number tells how many there are.
     let groupCount = 0;
     for (let i = 0; i < count; i++) if (groups[i]! >= groupCount) groupCount = groups[i]! + 1;
-    for (let t = 0; t <= hottest; t++) this.shares.fill(0, t * this.#k, t * this.#k + groupCount);
-    this.sums.fill(0);
+    const { shares, sums, weights } = this;
+    const k = this.#k;
+    for (let t = 0; t <= hottest; t++) shares.fill(0, t * k, t * k + groupCount);
+    sums.fill(0);
     for (let i = 0; i < count; i++) {
       let weight = Math.exp((nearest - distances[i]!) / temperatures[hottest]!);
+      weights[i] = weight;
       // Each temperature is half the next: its weight is the square.
-      for (let t = hottest; t >= 0; t--) {
-        this.sums[t]! += weight;
-        this.shares[t * this.#k + groups[i]!]! += weight;
+      for (let t = hottest, at = hottest * k + groups[i]!; t >= 0; t--, at -= k) {
+        sums[t]! += weight;
+        shares[at]! += weight;
         weight *= weight;
       }
     }
@@ -85,8 +91,8 @@ export class GateFeatures {
     for (let t = 0; t <= hottest; t++) {
       let most = 0;
       let entropy = 0;
-      for (let at = t * this.#k; at < t * this.#k + groupCount; at++) {
-        const share = (this.shares[at]! /= this.sums[t]!);
+      for (let at = t * k; at < t * k + groupCount; at++) {
+        const share = (shares[at]! /= sums[t]!);
         if (share > most) most = share;
         if (share > 0) entropy -= share * Math.log(share);
       }
@@ -190,13 +196,16 @@ export class Gate {
     gateShares(this.#features.features, this.#parameters.weights, this.#shares);
     const lambda = 1 - this.#shares[0]!;
     const hottest = temperatures.length - 1;
-    const factors = this.#features.sums.map((sum, t) => this.#shares[t + 1]! / lambda / sum);
+    const { sums, weights: hottestWeights } = this.#features;
+    const factors = sums.map((sum, t) => this.#shares[t + 1]! / lambda / sum);
     for (let i = 0; i < count; i++) {
-      let weight = Math.exp((distances[0]! - distances[i]!) / temperatures[hottest]!);
+      let weight = hottestWeights[i]!;
+      let mixed = 0;
       for (let t = hottest; t >= 0; t--) {
-        weights[i]! += factors[t]! * weight;
+        mixed += factors[t]! * weight;
         weight *= weight;
       }
+      weights[i] = mixed;
     }
     return { lambda, weights };
   }

@@ -45,6 +45,8 @@ export interface Prediction {
 }
 
 export interface PredictOptions extends Pick<GenerateOptions, 'settings' | 'exclude' | 'signal'> {
+  /** Of the settings: made once for all tokens of a text. */
+  weigher?: Weigher;
   /** Search even when λ is 0 and nothing retrieved can count: the neighbors are what is wanted. */
   alwaysSearch?: boolean;
 }
@@ -64,7 +66,13 @@ export async function predictRows(
   { keys, logProbs }: ReadStates,
   rows: number,
   retriever: Retriever,
-  { settings, exclude, signal, alwaysSearch = false }: PredictOptions,
+  {
+    settings,
+    exclude,
+    signal,
+    weigher = new Weigher(settings),
+    alwaysSearch = false,
+  }: PredictOptions,
 ): Promise<Prediction[]> {
   const { k, gate, lambdas } = settings;
   const size = logProbs.length / rows;
@@ -88,7 +96,6 @@ export async function predictRows(
     }),
   );
   if ('failed' in found) return alone.map((own) => ({ ...own, failed: found.failed }));
-  const weigher = new Weigher(settings);
   return alone.map(({ lm }, i) => {
     const retrieved = retrievedRow(found, i);
     const { lambda, weights } = weigher.weigh(retrieved);
@@ -122,13 +129,14 @@ export async function* generate(
   const reader = await SequenceReader.open(model, options);
   const tokens: GeneratedToken[] = [];
   const failures = new MemoryFailures();
+  const weigher = new Weigher(options.settings);
   let ended: GeneratedToken | undefined;
   let finishReason: Generation['finishReason'] = 'length';
   try {
     if (maxTokens > 0) await reader.read([model.tokenizer.bos, ...promptIds]);
     while (tokens.length < maxTokens) {
       if (options.signal?.aborted) throw new KnnLMError('ABORTED', 'The generation was stopped.');
-      const prediction = await predict(reader.next, retriever, options);
+      const prediction = await predict(reader.next, retriever, { ...options, weigher });
       const id = sampler.next(prediction.logProbs, seen);
       if (model.info.stopTokens.includes(id)) {
         finishReason = 'stop';
@@ -229,11 +237,13 @@ export function supporters(
   weights: Float64Array,
   wanted: number,
 ): (Required<EntryHit> & { agrees: boolean })[] {
-  const order = Array.from(weights.keys()).filter((i) => ids[i]! >= 0);
-  const voted = order.filter((i) => values[i] === token);
-  const others = order.filter((i) => values[i] !== token);
-  return [...voted, ...others]
-    .slice(0, wanted)
+  const chosen: number[] = [];
+  for (const isAgreeing of [true, false]) {
+    for (let i = 0; i < weights.length && chosen.length < wanted; i++) {
+      if (ids[i]! >= 0 && (values[i] === token) === isAgreeing) chosen.push(i);
+    }
+  }
+  return chosen
     .sort((a, b) => distances[a]! - distances[b]!)
     .map((i) => ({
       entry: ids[i]!,

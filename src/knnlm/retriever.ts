@@ -4,6 +4,7 @@ import { Breather } from '../math/breather.ts';
 import type { IdRange } from '../math/vectors.ts';
 import type { Entries } from './entries.ts';
 import type { NeighborRow } from './interpolate.ts';
+import { SharedSearch } from './shared-search.ts';
 
 export interface RetrieveOptions {
   k: number;
@@ -34,13 +35,24 @@ export class Retriever {
   searchMs = 0;
   queries = 0;
 
+  readonly #shared = new SharedSearch((queries, options) => this.#retrieve(queries, options));
+
   constructor(datastore: Entries, index: VectorIndex) {
     this.datastore = datastore;
     this.index = index;
   }
 
-  /** @param queries (q, d) row-major. k larger than the datastore is cut to its size. */
-  async retrieve(queries: Float32Array, options: RetrieveOptions): Promise<Retrieved> {
+  /**
+   * Single queries of several callers at the same time are searched together. k larger than the datastore is cut to its size.
+   * @param queries (q, d) row-major
+   */
+  retrieve(queries: Float32Array, options: RetrieveOptions): Promise<Retrieved> {
+    const isSingle = queries.length === this.index.dim && !options.excludePerQuery;
+    if (isSingle) return this.#shared.find(queries, options);
+    return this.#retrieve(queries, options);
+  }
+
+  async #retrieve(queries: Float32Array, options: RetrieveOptions): Promise<Retrieved> {
     const started = performance.now();
     const exclude = mergeRanges([...this.datastore.excludedRanges(), ...(options.exclude ?? [])]);
     const found = await this.#search(queries, { ...options, exclude });

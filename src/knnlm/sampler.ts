@@ -66,8 +66,11 @@ export class Sampler {
    */
   next(logProbs: Float32Array, seen: ReadonlySet<number>): number {
     const scores = this.#scores(logProbs, seen);
+    const isUnchanged = scores === logProbs;
     const id =
-      this.#options.temperature === 0 ? argmax(scores) : this.#draw(this.#candidates(scores));
+      this.#options.temperature === 0
+        ? argmax(scores)
+        : this.#draw(scores, isUnchanged ? 1 : undefined);
     this.#generated.set(id, (this.#generated.get(id) ?? 0) + 1);
     return id;
   }
@@ -86,37 +89,91 @@ export class Sampler {
     return scores;
   }
 
-  /** Tokens that may be drawn with their probabilities, most probable first. */
-  #candidates(scores: Float32Array): { ids: Int32Array; p: Float64Array } {
+  /** @param total Σ exp(score), where it is known */
+  #draw(scores: Float32Array, total: number | undefined): number {
     const { temperature, topK, topP, minP } = this.#options;
     const max = scores[argmax(scores)]!;
-    // Below e⁻³⁰ of the best a token is drawn once in 10¹³: leaving it out keeps the sort short.
-    let ids = indicesAbove(scores, max - 30 * temperature);
-    ids.sort((a, b) => scores[b]! - scores[a]! || a - b);
-    if (topK > 0) ids = ids.subarray(0, topK);
-    let p = Float64Array.from(ids, (id) => Math.exp((scores[id]! - max) / temperature));
-    normalize(p);
-    let keep = ids.length;
-    if (topP < 1) {
-      let mass = 0;
-      keep = 0;
-      while (keep < ids.length && mass < topP) mass += p[keep++]!;
+    /** Probability as a share of the best one's. */
+    const weight = (id: number): number => Math.exp((scores[id]! - max) / temperature);
+    const ranking = new Ranking(scores, max, 2 * temperature);
+    const all = (): number =>
+      total !== undefined && temperature === 1 ? total / Math.exp(max) : sumOf(scores, weight);
+    let mass: number;
+    let kept = Number.POSITIVE_INFINITY;
+    if (topK === 0 && topP === 1 && minP === 0) mass = all();
+    else {
+      const most = topK || Number.POSITIVE_INFINITY;
+      const enough = topP < 1 ? topP * (topK > 0 ? ranking.sum(topK, weight) : all()) : Infinity;
+      mass = 0;
+      for (kept = 0; kept < most && mass < enough; kept++) {
+        const id = ranking.at(kept);
+        if (id === undefined || (kept > 0 && weight(id) < minP)) break;
+        mass += weight(id);
+      }
     }
-    while (keep > 1 && p[keep - 1]! < minP * p[0]!) keep--;
-    ids = ids.subarray(0, keep);
-    p = p.subarray(0, keep);
-    normalize(p);
-    return { ids, p };
+    let left = this.#random.uniform() * mass;
+    for (let rank = 0; ; rank++) {
+      const id = ranking.at(rank)!;
+      left -= weight(id);
+      // Rounding may leave a little behind the last one.
+      if (left < 0 || rank + 1 === kept || ranking.at(rank + 1) === undefined) return id;
+    }
+  }
+}
+
+/** Below e⁻³⁰ of the best a token is drawn once in 10¹³: it is left out. In bands. */
+const MOST_BANDS = 15;
+
+/** Tokens from the best down, sorted only as far as somebody looks: by bands of scores, since nearly all draws fall into the first ones. */
+class Ranking {
+  readonly #scores: Float32Array;
+  readonly #max: number;
+  readonly #band: number;
+  readonly #ids: number[] = [];
+  #bands = 0;
+
+  /** @param band width of a band, above 0 */
+  constructor(scores: Float32Array, max: number, band: number) {
+    this.#scores = scores;
+    this.#max = max;
+    this.#band = band;
   }
 
-  #draw({ ids, p }: { ids: Int32Array; p: Float64Array }): number {
-    let left = this.#random.uniform();
-    for (let i = 0; i < ids.length; i++) {
-      left -= p[i]!;
-      if (left < 0) return ids[i]!;
-    }
-    return ids[ids.length - 1]!;
+  /** The token of a rank, 0 the best; of equal scores the first comes first. Undefined behind the last. */
+  at(rank: number): number | undefined {
+    while (rank >= this.#ids.length && this.#bands < MOST_BANDS) this.#sortNext();
+    return this.#ids[rank];
   }
+
+  /** Of the first `count`. */
+  sum(count: number, weight: (id: number) => number): number {
+    let sum = 0;
+    for (let rank = 0; rank < count; rank++) {
+      const id = this.at(rank);
+      if (id === undefined) break;
+      sum += weight(id);
+    }
+    return sum;
+  }
+
+  #sortNext(): void {
+    const scores = this.#scores;
+    const below = this.#bands === 0 ? Infinity : this.#max - this.#bands * this.#band;
+    this.#bands++;
+    const from = this.#max - this.#bands * this.#band;
+    const ids: number[] = [];
+    for (let i = 0; i < scores.length; i++) {
+      if (scores[i]! >= from && scores[i]! < below) ids.push(i);
+    }
+    ids.sort((a, b) => scores[b]! - scores[a]! || a - b);
+    for (const id of ids) this.#ids.push(id);
+  }
+}
+
+function sumOf(scores: Float32Array, weight: (id: number) => number): number {
+  let sum = 0;
+  for (let i = 0; i < scores.length; i++) sum += weight(i);
+  return sum;
 }
 
 /** Index of the largest value, the first among equals. */
@@ -148,18 +205,4 @@ function penalize(
   const out = logProbs.slice();
   if (penalty !== 1) for (const id of seen) out[id]! *= penalty;
   return out;
-}
-
-function indicesAbove(values: Float32Array, floor: number): Int32Array {
-  let count = 0;
-  for (let i = 0; i < values.length; i++) if (values[i]! >= floor) count++;
-  const ids = new Int32Array(count);
-  for (let i = 0, j = 0; i < values.length; i++) if (values[i]! >= floor) ids[j++] = i;
-  return ids;
-}
-
-function normalize(p: Float64Array): void {
-  let sum = 0;
-  for (let i = 0; i < p.length; i++) sum += p[i]!;
-  for (let i = 0; i < p.length; i++) p[i]! /= sum;
 }

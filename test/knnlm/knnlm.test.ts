@@ -297,6 +297,43 @@ describe('generate', () => {
     expect(result.tokens.at(-1)!.neighbors[0]!.document).toBe(record.id);
   });
 
+  it('gives each of many at once what it gives alone, whatever the others ask for and when they stop', async () => {
+    const [first, second] = knnlm.datastore.documents;
+    const requests: [string, GenerateRequest][] = [
+      ['Once upon a time', {}],
+      ['Lily went to the', { knn: { k: 8 } }],
+      ['The cat', { excludeDocuments: [first!.id, second!.id] }],
+      ['One day', { knn: { lambda: 0 }, candidates: 3 }],
+      ['Tom and Ben', { temperature: 1, seed: 3, topP: 0.9 }],
+      ['A very long walk in the park with a dog. '.repeat(6), { neighbors: 0, maxTokens: 30 }],
+      ['She said', { maxTokens: 5 }],
+      ['Once upon a time', { temperature: 1, seed: 4 }],
+    ];
+    const alone = [];
+    for (const [prompt, request] of requests) alone.push((await run(prompt, request)).result);
+    const stop = new AbortController();
+    const stopped = run('The end of it', { maxTokens: 100, signal: stop.signal }).catch((e) => e);
+    const together = await Promise.all(
+      requests.map(async ([prompt, request], i) => {
+        for (let turn = 0; turn < 5 * i; turn++) await new Promise((go) => setImmediate(go));
+        if (i === 4) stop.abort();
+        return (await run(prompt, request)).result;
+      }),
+    );
+    expect(await stopped).toMatchObject({ code: 'ABORTED' });
+    for (const [i, { text, tokens }] of together.entries()) {
+      expect(text).toBe(alone[i]!.text);
+      for (const [t, token] of tokens.entries()) {
+        const expected = alone[i]!.tokens[t]!;
+        expect(token.id).toBe(expected.id);
+        for (const p of ['p', 'pLm', 'pKnn'] as const) expect(token[p]).toBeCloseTo(expected[p], 4);
+        expect(token.neighbors.map(({ entry }) => entry)).toEqual(
+          expected.neighbors.map(({ entry }) => entry),
+        );
+      }
+    }
+  });
+
   it('goes on past the window', async () => {
     const { result } = await run('Once upon a time', {
       maxTokens: 300,
