@@ -110,29 +110,29 @@ afterEach(() => {
 
 describe('texts decoded at the same time', () => {
   it('come to the states of each alone, more of them than share a run', async () => {
-    const all = texts(40, 40);
+    const all = texts(40, 30);
     const model = await runtime();
-    const found = await Promise.all(all.map((text) => goOn(model, text, 6)));
+    const found = await Promise.all(all.map((text) => goOn(model, text, 4)));
     expect(await model.sharesSteps()).toBe(true);
-    expectSame(found, await oneByOne(all, 6));
+    expectSame(found, await oneByOne(all, 4));
   });
 
   it('may begin and end whenever they like', async () => {
-    const all = texts(12, 90);
-    const expected = await oneByOne(all, 40);
+    const all = texts(8, 90);
+    const expected = await oneByOne(all, 20);
     const model = await runtime();
     const turn = fc.record({
       text: fc.nat(all.length - 1),
-      steps: fc.integer({ min: 0, max: 40 }),
+      steps: fc.integer({ min: 0, max: 20 }),
       // Turns of the event loop before it begins, and before every step.
-      delay: fc.nat(60),
+      delay: fc.nat(40),
       pause: fc.nat(3),
     });
     const ticks = async (count: number): Promise<void> => {
       for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve));
     };
     await fc.assert(
-      fc.asyncProperty(fc.array(turn, { minLength: 2, maxLength: 12 }), async (turns) => {
+      fc.asyncProperty(fc.array(turn, { minLength: 2, maxLength: 10 }), async (turns) => {
         const found = await Promise.all(
           turns.map(async ({ text, steps, delay, pause }) => {
             await ticks(delay);
@@ -145,16 +145,16 @@ describe('texts decoded at the same time', () => {
         }));
         expectSame(found, wanted);
       }),
-      { numRuns: 8 },
+      { numRuns: 6 },
     );
   });
 
   it('share no more than attention sees: what has grown longer goes on by itself', async () => {
     const all = texts(4, 30);
     const model = await runtime({ uniformLength: 32 });
-    const found = await Promise.all(all.map((text) => goOn(model, text, 40)));
+    const found = await Promise.all(all.map((text) => goOn(model, text, 20)));
     expect(await model.sharesSteps()).toBe(true);
-    expectSame(found, await oneByOne(all, 40));
+    expectSame(found, await oneByOne(all, 20));
   });
 
   it('fill the context to its last position', async () => {
@@ -206,7 +206,7 @@ describe('a text that is given up', () => {
   it('frees its cache at once, and what was still asked of it fails', async () => {
     const model = await runtime();
     const others = texts(6);
-    const courses = Promise.all(others.map((other) => goOn(model, other, 30)));
+    const courses = Promise.all(others.map((other) => goOn(model, other, 12)));
     const decoder = await model.startDecoding();
     await model.read(decoder, texts(7)[6]!);
     const held = model.cacheBytes;
@@ -220,14 +220,14 @@ describe('a text that is given up', () => {
       reason: { code: 'INVALID_ARGUMENT', message: 'This decoder was closed.' },
     });
     await expect(model.read(decoder, Int32Array.of(1))).rejects.toThrow('closed');
-    expectSame(await courses, await oneByOne(others, 30));
+    expectSame(await courses, await oneByOne(others, 12));
     expect(model.cacheBytes).toBe(0);
   });
 
   it('leaves those who shared its runs alone', async () => {
     const model = await runtime();
     const all = texts(8);
-    const courses = Promise.all(all.map((text) => goOn(model, text, 30)));
+    const courses = Promise.all(all.map((text) => goOn(model, text, 12)));
     for (let i = 0; i < 8; i++) {
       // Others come and go in the middle of it.
       const brief = await model.startDecoding();
@@ -236,7 +236,7 @@ describe('a text that is given up', () => {
       void model.read(brief, Int32Array.of(4)).catch(() => {});
       model.endDecoding(brief);
     }
-    expectSame(await courses, await oneByOne(all, 30));
+    expectSame(await courses, await oneByOne(all, 12));
   });
 });
 
@@ -252,17 +252,17 @@ describe('the memory of all caches', () => {
     return most;
   };
 
-  it.each([40, 150, 600])(
+  it.each([40, 150, 400])(
     'stays below %i positions, and all texts come to their end',
     async (positions) => {
       const cacheBytes = positions * BYTES_PER_POSITION;
-      const all = texts(12, 90);
+      const all = texts(8, 90);
       const model = await runtime({ cacheBytes });
-      const work = Promise.all(all.map((text) => goOn(model, text, 25)));
+      const work = Promise.all(all.map((text) => goOn(model, text, 12)));
       const most = await watch(model, work);
-      expectSame(await work, await oneByOne(all, 25));
+      expectSame(await work, await oneByOne(all, 12));
       // One text alone may have what it needs.
-      const longest = Math.max(...all.map(({ length }) => length)) + 25;
+      const longest = Math.max(...all.map(({ length }) => length)) + 12;
       expect(most).toBeLessThanOrEqual(Math.max(cacheBytes, longest * BYTES_PER_POSITION));
       expect(most).toBeGreaterThan(cacheBytes / 2);
     },

@@ -198,6 +198,14 @@ describe('fuzzed requests', () => {
   });
 });
 
+/** Numbers as they come out of products of another shape. */
+const roughly = (value: unknown): unknown => {
+  if (typeof value === 'number') return expect.closeTo(value, 4);
+  if (Array.isArray(value)) return value.map(roughly);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, roughly(part)]));
+};
+
 describe('requests at the same time', () => {
   it('are answered as if each were alone', async () => {
     const prompts = stories('valid').map(({ text: story }) => story.slice(0, 60));
@@ -227,7 +235,7 @@ describe('requests at the same time', () => {
     const alone: unknown[] = [];
     for (const request of requests) alone.push(await ask(request));
     const together = await Promise.all(requests.map(ask));
-    expect(together).toEqual(alone);
+    expect(together).toEqual(roughly(alone));
   });
 
   it('leave nothing behind: no slot, no place in the queue', async () => {
