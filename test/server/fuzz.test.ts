@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { KnnLM } from '../../dist/knnlm/knnlm.js';
 import { ROUTES } from '../../dist/server/routes/index.js';
-import { eventsOf, stories, TestServer, TestStore } from './support.ts';
+import { eventsOf, roughly, stories, TestServer, TestStore } from './support.ts';
 
 const store = new TestStore();
 let knnlm: KnnLM;
@@ -197,14 +197,6 @@ describe('fuzzed requests', () => {
     expect(server.errors).toEqual([]);
   });
 });
-
-/** Numbers as they come out of products of another shape. */
-const roughly = (value: unknown): unknown => {
-  if (typeof value === 'number') return expect.closeTo(value, 4);
-  if (Array.isArray(value)) return value.map(roughly);
-  if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, roughly(part)]));
-};
 
 describe('requests at the same time', () => {
   it('are answered as if each were alone', async () => {

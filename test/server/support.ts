@@ -24,6 +24,14 @@ export const stories = (part: 'train' | 'valid'): { id: string; text: string }[]
     .split('\n')
     .map((line) => JSON.parse(line));
 
+/** What equals a value up to the rounding of its numbers: texts read beside others are products of other shapes. */
+export function roughly(value: unknown): unknown {
+  if (typeof value === 'number') return expect.closeTo(value, 3);
+  if (Array.isArray(value)) return value.map(roughly);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, roughly(part)]));
+}
+
 /** `small.knn` in a folder of its own, built once per file. What is opened is closed at the end. */
 export class TestStore {
   readonly folder = mkdtempSync(join(tmpdir(), 'knnlm-server-'));
