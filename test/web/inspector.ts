@@ -1,8 +1,15 @@
+/// <reference lib="dom" />
 /** The inspector in the system's Chromium, before a real server over a small real store. */
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
+import {
+  type Browser,
+  type BrowserContext,
+  chromium,
+  type Locator,
+  type Page,
+} from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect } from 'vitest';
 import type { KnnLM } from '../../dist/knnlm/knnlm.js';
 import { buildDatastore, openKnnLM } from '../../dist/open.js';
@@ -56,13 +63,16 @@ export class Inspector {
   /** What no page may say: errors, and requests that leave the server. */
   readonly #complaints: string[] = [];
 
-  /** @param prepare after the store is built and opened, before it is served */
-  constructor(sources: string[], prepare?: (knnlm: KnnLM) => Promise<unknown>) {
+  /**
+   * @param sources to build the store from, given a folder for what is made for it
+   * @param prepare after the store is built and opened, before it is served. Without it the settings are SETTINGS.
+   */
+  constructor(sources: (folder: string) => string[], prepare?: (knnlm: KnnLM) => Promise<unknown>) {
     beforeAll(async () => {
       if (!executablePath) return;
       const launched = chromium.launch({ executablePath, args: FLAGS });
       const settings = prepare ? undefined : SETTINGS;
-      await buildDatastore(sources, {
+      await buildDatastore(sources(this.folder), {
         out: this.path,
         model: MODEL,
         window: 128,
@@ -132,6 +142,27 @@ export class Inspector {
     await page.goto(`${url}/${fragment}`);
     return page;
   }
+}
+
+/** @returns what tells whether anything matched a selector from now on, however shortly */
+export async function watchFor(page: Page, selector: string): Promise<() => Promise<boolean>> {
+  const handle = await page.evaluateHandle((wanted) => {
+    const seen = { ever: false };
+    new MutationObserver(() => {
+      seen.ever ||= document.querySelector(wanted) !== null;
+    }).observe(document.body, { subtree: true, childList: true, attributes: true });
+    return seen;
+  }, selector);
+  return () => handle.evaluate((seen) => seen.ever);
+}
+
+/** The panel once it shows what belongs to the token that is picked. */
+export async function settledPanel(page: Page): Promise<Locator> {
+  await page.locator('.panel .verdict').waitFor();
+  // A change of settings or documents is asked for after a moment.
+  await page.waitForTimeout(120);
+  await page.locator('.panel > div:not(.is-stale) .verdict').waitFor();
+  return page.locator('.panel');
 }
 
 /** Token ids in the address, as the page writes them. */

@@ -27,8 +27,8 @@ export function DocumentsView({ info, inspection, amend, refresh }: ViewProps) {
   const isOpen = document !== undefined;
   return (
     <div class={`documents${isOpen ? ' has-document' : ''}`}>
+      <h1 class="visually-hidden">Documents</h1>
       <section class="shelf" aria-label="Documents">
-        <h1 class="visually-hidden">Documents</h1>
         {info.writable ? (
           <AddDocuments info={info} onAdded={changed} />
         ) : (

@@ -52,7 +52,9 @@ export function useCompletion(
   info: InfoReply,
   { inspection, go }: Pick<Navigation, 'inspection' | 'go'>,
 ): Completion {
-  const [written, setWritten] = useState<Written>(NOTHING);
+  const [written, setWritten] = useState<Written>(
+    inspection.ids?.length ? { ...NOTHING, phase: 'reading' } : NOTHING,
+  );
   const abort = useRef<AbortController>(undefined);
   /** What the tokens shown were read for, so that a text just written is not read again. */
   const readFor = useRef({ key: '', text: '' });
