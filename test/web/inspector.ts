@@ -1,6 +1,6 @@
 /// <reference lib="dom" />
 /** The inspector in the system's Chromium, before a real server over a small real store. */
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -16,24 +16,13 @@ import { buildDatastore, openKnnLM } from '../../dist/open.js';
 import { type Listening, type ServeOptions, serve } from '../../dist/server/listen.js';
 import { MODEL, SETTINGS } from '../server/support.ts';
 
-const PLACES = [
-  process.env.CHROMIUM_PATH,
-  '/usr/bin/chromium',
-  '/usr/bin/chromium-browser',
-  '/usr/bin/google-chrome',
-  '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
-];
-const executablePath = PLACES.find((path) => path && existsSync(path));
-/** Only pages of this test are opened, and nothing is looked for elsewhere. */
-const FLAGS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-];
+/** Where browsers are, and flags with which nothing is looked for elsewhere. */
+const { places, flags }: { places: string[]; flags: string[] } = JSON.parse(
+  readFileSync(new URL('../../bench/web/chromium.json', import.meta.url), 'utf8'),
+);
+const executablePath = [process.env.CHROMIUM_PATH, ...places].find(
+  (path) => path && existsSync(path),
+);
 
 /** `describe`, where there is a browser. */
 export function describeInChromium(name: string, tests: () => void): void {
@@ -49,6 +38,8 @@ export interface OpenPage {
   url?: string;
   /** Errors that the test brings about: what is said of them is not held against the page. */
   expectsErrors?: boolean;
+  /** A browser profile of its own, for tests that change what a page asks for or its clock. */
+  isAlone?: boolean;
 }
 
 /** Everything of a file: a store that is built, a server over it and a browser. */
@@ -59,9 +50,12 @@ export class Inspector {
   url!: string;
   #browser!: Browser;
   readonly #servers: Listening[] = [];
+  /** What tests share, since a browser takes a second for a new page and a third of it for one that it knows. */
+  #shared?: Page;
   readonly #contexts: BrowserContext[] = [];
-  /** What no page may say: errors, and requests that leave the server. */
+  /** What no page may say: errors, and requests that leave the servers. */
   readonly #complaints: string[] = [];
+  #expectsErrors = false;
 
   /**
    * @param sources to build the store from, given a folder for what is made for it
@@ -70,7 +64,7 @@ export class Inspector {
   constructor(sources: (folder: string) => string[], prepare?: (knnlm: KnnLM) => Promise<unknown>) {
     beforeAll(async () => {
       if (!executablePath) return;
-      const launched = chromium.launch({ executablePath, args: FLAGS });
+      const launched = chromium.launch({ executablePath, args: flags });
       const settings = prepare ? undefined : SETTINGS;
       await buildDatastore(sources(this.folder), {
         out: this.path,
@@ -119,27 +113,45 @@ export class Inspector {
     return await response.json();
   }
 
-  /** A page in a browser profile of its own. @param fragment such as `#/score` */
+  /** A page as a new visitor has it. @param fragment such as `#/score` */
   async open(fragment = '', options: OpenPage = {}): Promise<Page> {
-    const { width = 1440, height = 900, dark = false, url = this.url } = options;
+    const { width = 1440, height = 900, dark = false, url = this.url, isAlone = false } = options;
+    this.#expectsErrors = options.expectsErrors ?? false;
+    const isOwn = url === this.url && !isAlone;
+    const page = (isOwn && this.#shared) || (await this.#newPage());
+    await page.setViewportSize({ width, height });
+    await page.emulateMedia({ colorScheme: dark ? 'dark' : 'light' });
+    if (page === this.#shared) {
+      await page.evaluate((address) => {
+        localStorage.clear();
+        sessionStorage.clear();
+        history.pushState(null, '', `/${address}`);
+      }, fragment);
+      await page.reload();
+    } else {
+      await page.goto(`${url}/${fragment}`);
+      if (isOwn) this.#shared = page;
+      else this.#contexts.push(page.context());
+    }
+    return page;
+  }
+
+  async #newPage(): Promise<Page> {
     const context = await this.#browser.newContext({
-      viewport: { width, height },
-      colorScheme: dark ? 'dark' : 'light',
       permissions: ['clipboard-read', 'clipboard-write'],
     });
-    this.#contexts.push(context);
     const page = await context.newPage();
     page.setDefaultTimeout(20_000);
     page.on('pageerror', (error) => this.#complaints.push(error.message));
     page.on('request', (request) => {
-      const isOwn = request.url().startsWith(url) || request.url().startsWith('blob:');
-      if (!isOwn) this.#complaints.push(`asked for ${request.url()}`);
+      const own = [...this.#servers.map((server) => server.url), 'blob:'];
+      if (!own.some((start) => request.url().startsWith(start)))
+        this.#complaints.push(`asked for ${request.url()}`);
     });
     page.on('console', (message) => {
       const isError = message.type() === 'error' || message.type() === 'warning';
-      if (isError && !options.expectsErrors) this.#complaints.push(message.text());
+      if (isError && !this.#expectsErrors) this.#complaints.push(message.text());
     });
-    await page.goto(`${url}/${fragment}`);
     return page;
   }
 }

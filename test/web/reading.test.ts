@@ -205,8 +205,10 @@ describeInChromium('A link', () => {
     await page.getByText('Link copied').waitFor();
     const copied = await page.evaluate(() => navigator.clipboard.readText());
     expect(copied).toBe(page.url());
-    await page.goto('about:blank');
+    await page.getByRole('link', { name: 'Store' }).click();
+    await page.getByRole('application').waitFor();
     await page.goto(copied);
+    await page.reload();
     await settledPanel(page);
     expect(await candidates(page)).toEqual(before);
     expect(await page.getByRole('option', { selected: true }).getAttribute('data-t')).toBe(`${at}`);

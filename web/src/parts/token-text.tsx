@@ -29,9 +29,7 @@ export function TokenText({ label, tokens, spans, selected, ...props }: TokenTex
   const current = selected ?? -1;
   useEffect(() => {
     const token = box.current?.querySelector<HTMLElement>('[aria-selected="true"]');
-    if (!token) return;
-    if (box.current!.contains(document.activeElement)) token.focus({ preventScroll: true });
-    token.scrollIntoView({ block: 'nearest' });
+    token?.scrollIntoView({ block: 'nearest' });
   }, [current, current < tokens.length]);
   const pick = (event: Event): void => {
     const token = (event.target as HTMLElement).closest<HTMLElement>('[data-t]');
@@ -43,6 +41,8 @@ export function TokenText({ label, tokens, spans, selected, ...props }: TokenTex
     const next = nextToken(event.key, at, tokens.length, box.current!);
     if (next === undefined || event.metaKey || event.ctrlKey || event.altKey) return;
     event.preventDefault();
+    // At once, since the next key may come before the next picture.
+    box.current!.querySelector<HTMLElement>(`[data-t="${next}"]`)!.focus({ preventScroll: true });
     props.onSelect(next);
   };
   const note = (event: Event): void => {

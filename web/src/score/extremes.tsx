@@ -7,7 +7,7 @@ import { logOf } from './use-score.ts';
 
 const SHOWN = 8;
 /** Tokens shown before each. */
-const BEFORE = 5;
+const BEFORE = 4;
 /** Nats; less is no change worth a line. */
 const LEAST = 0.05;
 
