@@ -1,13 +1,15 @@
 // How an indexed store's costs grow with its entries, and what a line through them says of 10⁸.
 //
 //   npm run build && node bench/search/growth.js STORE TEXT --out FOLDER [--entries 200000,2000000] [--memory 1000000000]
+//     [--index-only]
 //
 // STORE: an indexed store, the largest of the sizes; the others are its first documents, with the keys they have there.
 // TEXT: documents to ask with, which it has not read (store.js). Each size is indexed and measured in processes of its own;
 // what FOLDER holds from an earlier run is taken as it is (NAME.index.json, NAME.store.json, and `all` for STORE itself,
 // whose index is built anew only where all.index.json is missing). Lines are least squares in logarithms:
 // cost = a · entries^b. Indexing is told in processor seconds of all cores, by /usr/bin/time, since other work beside it
-// hardly changes them. What reading costs does not depend on the size (docs/results/large-store.md). JSON on the last line.
+// hardly changes them; --index-only stops there, so that latencies can be taken later, without that work. What reading costs
+// does not depend on the size (docs/results/large-store.md). JSON on the last line.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -24,6 +26,7 @@ const { values: options, positionals } = parseArgs({
     out: { type: 'string' },
     entries: { type: 'string', default: '200000,2000000' },
     memory: { type: 'string', default: '1000000000' },
+    'index-only': { type: 'boolean' },
   },
 });
 const [whole, text] = positionals;
@@ -82,6 +85,7 @@ for (const wanted of [...options.entries.split(','), 'all']) {
   const store = wanted === 'all' ? whole : join(options.out, wanted);
   if (wanted !== 'all') await firstDocuments(whole, store, Number(wanted));
   const indexed = kept(`${wanted}.index`, [knnlm, 'index', store, '--json']);
+  if (options['index-only']) continue;
   const served = kept(`${wanted}.store`, [
     here('store.js'),
     store,
@@ -106,6 +110,7 @@ for (const wanted of [...options.entries.split(','), 'all']) {
     'change of perplexity, %': served.tuned.changePercent,
   });
 }
+if (options['index-only']) process.exit();
 console.table(rows);
 
 const LARGE = 1e8;

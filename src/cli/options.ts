@@ -133,7 +133,7 @@ export function addMachineOptions(command: Command): Command {
       .addOption(
         new Option(
           '--memory <size>',
-          'memory the index may take, such as 2GB (default: what the machine offers)',
+          'memory the index may keep its lists or keys in, such as 500MB (default: 2GB)',
         ).argParser(byteSize),
       ),
   );

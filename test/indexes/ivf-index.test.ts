@@ -111,6 +111,18 @@ describe('an inverted file', () => {
     }
   });
 
+  it('keeps lists in as much memory as it is given, beside its tables', async () => {
+    const held = async (memoryBytes: number): Promise<number> => {
+      const other = await IvfIndex.open({ folder, sources, threads: 1, memoryBytes });
+      await other.close();
+      return other.memoryBytes;
+    };
+    const [least, some, all] = [await held(1), await held(30_000), await held(2 ** 30)];
+    expect(some).toBeGreaterThan(least);
+    expect(some - least).toBeLessThanOrEqual(30_000);
+    expect(all).toBeGreaterThan(some);
+  });
+
   it('is the same file whenever it is built from the same keys', async () => {
     const again = await indexed(keys, dim, { lists: 64 });
     expect(again.index.header.file.tableCrc32).toBe(index.header.file.tableCrc32);
