@@ -138,6 +138,8 @@ export class Inspector {
 
   async #newPage(): Promise<Page> {
     const context = await this.#browser.newContext({
+      // Without a graphics card every step of a transition costs the processor.
+      reducedMotion: 'reduce',
       permissions: ['clipboard-read', 'clipboard-write'],
     });
     const page = await context.newPage();

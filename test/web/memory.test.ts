@@ -52,7 +52,8 @@ describeInChromium('Documents', () => {
     const { tokens } = await inspector.ask('/tokenize', { prompt: TEXT });
     const at = tokens.length - 4;
     const inspection = `#/write?ids=${idsField(tokens)}&prompted=4&at=${at}&${SETTINGS}`;
-    const page = await inspector.open(inspection);
+    // Its being gone is told by the server's refusals, too.
+    const page = await inspector.open(inspection, { expectsErrors: true });
     await settledPanel(page);
     const blamed = page.locator('.blame .title');
     expect(await blamed.allTextContents()).not.toContain('ogo.txt');
@@ -81,11 +82,19 @@ describeInChromium('Documents', () => {
     await expect.poll(() => blamed.first().textContent()).toBe('ogo.txt');
     const source = page.getByRole('complementary', { name: 'Sources' }).locator('.title');
     expect(await source.allTextContents()).toContain('ogo.txt');
-    await blamed.first().click();
+    const panel = page.locator('.panel');
+    await panel.getByRole('button', { name: 'Leave out ogo.txt' }).first().click();
+    await panel.getByRole('button', { name: 'Open it, to remove it for good' }).click();
     await page.getByRole('heading', { name: 'ogo.txt' }).waitFor();
     await remove(page);
     await page.getByText('“ogo.txt” has left memory.').waitFor();
     await page.getByText('2,040 documents').first().waitFor();
+    // Back at the text nothing is left out any more, since it is gone.
+    await page.getByRole('link', { name: 'Write' }).click();
+    await settledPanel(page);
+    await expect.poll(() => page.url()).not.toContain('ogo.txt');
+    await expect.poll(() => page.locator('.deviations').textContent()).not.toContain('ogo.txt');
+    expect(await page.getByRole('alert').count()).toBe(0);
 
     await page.goto(`${inspector.url}/${inspection}`);
     await page.reload();

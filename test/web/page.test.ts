@@ -86,11 +86,20 @@ describeInChromium('The page, for everyone', () => {
     },
   );
 
-  it('keeps still for those who ask for less motion, and takes a theme that is chosen', async () => {
-    const page = await inspector.open('#/write');
+  it('keeps still for those who ask for less motion', async () => {
+    const page = await inspector.open('', { isAlone: true });
+    await page.route('**/v1/knn/info', () => new Promise(() => undefined));
+    await page.reload();
+    await page.getByText('Asking the server what it serves…').waitFor();
+    const moving = () => page.evaluate(() => document.getAnimations().length);
+    await page.emulateMedia({ reducedMotion: 'no-preference' });
+    expect(await moving()).toBeGreaterThan(0);
     await page.emulateMedia({ reducedMotion: 'reduce' });
-    const moving = await page.evaluate(() => document.getAnimations().length);
-    expect(moving).toBe(0);
+    expect(await moving()).toBe(0);
+  });
+
+  it('takes a theme that is chosen', async () => {
+    const page = await inspector.open('#/write');
     const paper = () => page.evaluate(() => getComputedStyle(document.documentElement).background);
     const light = await paper();
     const theme = page.getByRole('button', { name: /^Theme: system/ });

@@ -205,8 +205,8 @@ describeInChromium('A link', () => {
     await page.getByText('Link copied').waitFor();
     const copied = await page.evaluate(() => navigator.clipboard.readText());
     expect(copied).toBe(page.url());
-    await page.getByRole('link', { name: 'Store' }).click();
-    await page.getByRole('application').waitFor();
+    await page.getByRole('link', { name: 'Score' }).click();
+    await page.getByLabel(/^Text, typed/).waitFor();
     await page.goto(copied);
     await page.reload();
     await settledPanel(page);

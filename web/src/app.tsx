@@ -6,6 +6,7 @@ import { KeyForm } from './parts/key-form.tsx';
 import { ErrorNote, Waiting } from './parts/states.tsx';
 import { ThemeButton } from './parts/theme-button.tsx';
 import { request, UNAUTHORIZED } from './state/api.ts';
+import { useExclusions } from './state/exclusions.ts';
 import { plural, shortCount } from './state/format.ts';
 import { type Loaded, type Navigation, useLoaded, useNavigation } from './state/hooks.ts';
 import { toFragment, VIEWS, type View } from './state/inspection.ts';
@@ -38,6 +39,7 @@ export function App() {
   const left = useRef<Partial<Record<View, string>>>({});
   left.current[view] = toFragment(navigation.inspection);
   const info = useLoaded<InfoReply>('info', (signal) => request('/v1/knn/info', { signal }));
+  useExclusions(info.value && navigation.inspection.exclude, info.value, navigation.amend);
   useEffect(() => {
     document.title = `${NAMES[view]} · knnlm`;
   }, [view]);

@@ -96,6 +96,12 @@ export function TokenPanel({
       {mixer && mixed && value && (
         <div class={found.isStale ? 'is-stale' : ''} aria-busy={found.isStale}>
           <Verdict mixer={mixer} mixed={mixed} token={token.id} />
+          <Deviations
+            info={info}
+            inspection={{ view: inspection.view, exclude }}
+            amend={amend}
+            onOpen={(document) => go({ view: 'documents', document })}
+          />
           <Candidates
             mixer={mixer}
             mixed={mixed}
@@ -122,12 +128,6 @@ export function TokenPanel({
               setDraft({});
               amend({ k: undefined, lambda: undefined, temperature: undefined, gate: undefined });
             }}
-          />
-          <Deviations
-            info={info}
-            inspection={{ view: inspection.view, exclude }}
-            amend={amend}
-            onOpen={(document) => go({ view: 'documents', document })}
           />
           <div class="panel-links">
             <button

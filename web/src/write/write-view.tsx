@@ -108,6 +108,12 @@ export function WriteView({ info, inspection, amend, go }: ViewProps) {
         <p class="soft status" role="status">
           {isWriting ? 'Writing…' : phase === 'reading' ? 'Weighing again…' : ''}
         </p>
+        <Deviations
+          info={info}
+          inspection={inspection}
+          amend={amend}
+          onOpen={(document) => go({ view: 'documents', document })}
+        />
         {inspection.alone && prompted > 0 && !isWriting && (
           <Alone
             prompt={ids.slice(0, prompted)}
@@ -126,12 +132,6 @@ export function WriteView({ info, inspection, amend, go }: ViewProps) {
             go({ view: 'documents', document, store, position })
           }
           onLeaveOut={leaveOut}
-        />
-        <Deviations
-          info={info}
-          inspection={inspection}
-          amend={amend}
-          onOpen={(document) => go({ view: 'documents', document })}
         />
       </div>
       {at === undefined ? (
