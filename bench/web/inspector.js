@@ -6,7 +6,8 @@
  * *First view*: from the start of the navigation, in a browser profile without cache, until the prompt can be typed and
  * begun: the server was asked what it serves and has answered. *Slider*: one move inside a frame's callback, as browsers
  * deliver them; from there until after that frame's layout and paint. *Scoring*: the times between frames while 300 tokens
- * arrive, and from an arrow key to the picture with the next token's mark. JSON on the last line, in milliseconds.
+ * arrive, and from an arrow key to the picture with the next token's mark. *cpu*: what of it the page's own thread computed, which
+ * other work on the machine does not stretch. JSON on the last line, in milliseconds.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -20,6 +21,7 @@ const { text } = JSON.parse(readFileSync(file, 'utf8').split('\n')[0]);
 
 const OPENINGS = 15;
 const MOVES = 150;
+const PRESSES = 60;
 const TOKENS = 300;
 const spread = (values) => ({
   median: round(median(values), 1),
@@ -76,6 +78,18 @@ async function openings() {
   return times;
 }
 
+/** @returns what tells the milliseconds that the page's thread computed since, for each of some actions */
+async function cpuOf(page) {
+  const cdp = await page.context().newCDPSession(page);
+  await cdp.send('Performance.enable', { timeDomain: 'threadTicks' });
+  const now = async () => {
+    const { metrics } = await cdp.send('Performance.getMetrics');
+    return metrics.find(({ name }) => name === 'TaskDuration').value * 1000;
+  };
+  const start = await now();
+  return async (actions) => round(((await now()) - start) / actions, 1);
+}
+
 async function sliders() {
   const body = { prompt: text.slice(0, 300), max_tokens: 30, temperature: 0, echo: true, knn: {} };
   const { choices } = await ask(url, '/v1/completions', body);
@@ -86,7 +100,9 @@ async function sliders() {
   const told = { neighbors: await page.locator('.neighbors h3').textContent() };
   for (const name of ['λ', 'T', 'k']) {
     const slider = page.getByRole('slider', { name: new RegExp(`^${name},`) });
+    const cpu = await cpuOf(page);
     told[name] = spread(await slider.evaluate(move, MOVES));
+    told[name].cpu = await cpu(MOVES);
     await page.waitForTimeout(1500);
   }
   await page.context().close();
@@ -141,10 +157,12 @@ async function scoring() {
   });
   await page.locator('[data-t="0"]').click();
   await page.locator('.verdict').waitFor();
-  const keys = await page.evaluate(pressKeys, 60);
+  const cpu = await cpuOf(page);
+  const key = spread(await page.evaluate(pressKeys, PRESSES));
+  key.cpu = await cpu(PRESSES);
   const shown = await page.locator('[data-t]').count();
   await page.context().close();
-  return { tokens: shown, seconds, frames: spread(frames), key: spread(keys) };
+  return { tokens: shown, seconds, frames: spread(frames), key };
 }
 
 /** Runs in the page. @returns milliseconds from each arrow key until its picture */
