@@ -1,6 +1,6 @@
 /** A list of rows of one height of which only those in sight are in the page. */
 import type { ComponentChildren } from 'preact';
-import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 
 /** Rows kept above and below what is in sight. */
 const MARGIN = 6;
@@ -39,14 +39,14 @@ export function VirtualList({ label, count, rowHeight, row, onRange, ...props }:
     const read = (): void => look.current();
     const observer = new ResizeObserver(read);
     observer.observe(element);
+    // What stands above a list that does not scroll by itself may grow. To ask at each drawing would cost a layout each.
+    if (props.scroller) observer.observe(contentOf(element, box.current!));
     element.addEventListener('scroll', read, { passive: true });
     return () => {
       observer.disconnect();
       element.removeEventListener('scroll', read);
     };
   }, [props.scroller]);
-  // What stands above a list that does not scroll by itself may have grown.
-  useLayoutEffect(() => look.current());
   const from = Math.max(0, Math.floor(sight.top / rowHeight) - MARGIN);
   const to = Math.min(count, Math.ceil((sight.top + sight.height) / rowHeight) + MARGIN);
   useEffect(() => onRange?.(from, to), [onRange, from, to]);
@@ -94,6 +94,13 @@ export function VirtualList({ label, count, rowHeight, row, onRange, ...props }:
       {list}
     </div>
   );
+}
+
+/** The child of an element that holds another. */
+function contentOf(element: Element, inner: Element): Element {
+  let content = inner;
+  while (content.parentElement !== element) content = content.parentElement!;
+  return content;
 }
 
 function inSight(box: HTMLElement, scroller: string | undefined): Sight {
