@@ -1,14 +1,14 @@
 /**
  * How long until something added to a large store is found, and something removed is not?
  *
- *     node bench/living/large-store.js DOCS.jsonl [ENTRIES] [TOKENS]
+ *     node bench/living/large-store.js DOCS.jsonl [STORE | ENTRIES] [TOKENS]
  *
- * Makes a store of ENTRIES (2,000,000) made-up keys in documents of 250 under the header of the bundled model, opens it,
+ * Copies STORE, or makes one of ENTRIES (2,000,000) made-up keys in documents of 250 under the header of the bundled model, opens it,
  * adds documents of about TOKENS (10,000) tokens to the open store and searches for them. Beside it, in the same process, the
  * time that the model alone needs to read the same documents, A B A B. Then removes documents one by one: from the open store,
  * until it would be searched without them, and by a caller who has nothing open. JSON on the last line: medians.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatastoreWriter } from '../../dist/datastore/datastore-writer.js';
@@ -24,10 +24,14 @@ import { planWindows } from '../../dist/knnlm/windows.js';
 import { floatsToHalf } from '../../dist/math/half.js';
 import { headOfDocuments, median, round } from '../common.js';
 
-const [docs, entries = 2_000_000, tokens = 10_000] = process.argv.slice(2);
-if (!docs) throw new Error('usage: node bench/living/large-store.js DOCS.jsonl [ENTRIES] [TOKENS]');
+const [docs, given = '2000000', tokens = 10_000] = process.argv.slice(2);
+if (!docs) {
+  throw new Error('usage: node bench/living/large-store.js DOCS.jsonl [STORE | ENTRIES] [TOKENS]');
+}
+const isMadeUp = /^\d+$/.test(given);
 const LENGTH = 250;
 const ROUNDS = 3;
+const REMOVALS = 40;
 const folder = mkdtempSync(join(tmpdir(), 'knnlm-large-'));
 const timed = async (work) => {
   const started = performance.now();
@@ -48,7 +52,7 @@ async function makeStore(path) {
   const { dim } = header.key;
   const floats = new Float32Array(LENGTH * dim);
   const halves = new Uint16Array(floats.length);
-  for (let d = 0; d < Number(entries) / LENGTH; d++) {
+  for (let d = 0; d < Number(given) / LENGTH; d++) {
     for (let i = 0; i < floats.length; i++) floats[i] = 4 * Math.random() - 2;
     floatsToHalf(halves, floats);
     const id = `made-up/${d}`;
@@ -94,12 +98,14 @@ async function readAlone({ model, datastore }, documents) {
 }
 
 const store = join(folder, 'store');
-await makeStore(store);
+if (isMadeUp) await makeStore(store);
+else cpSync(given, store, { recursive: true });
 console.error('made');
 const opening = await timed(() => openKnnLM(store));
 const knnlm = opening.value;
 const rounds = await takeDocuments(knnlm.model);
 await readAlone(knnlm, rounds[0].documents);
+const indexKind = knnlm.info.index.kind;
 const results = [];
 for (const { documents, tokens: size } of rounds) {
   const alone = await timed(() => readAlone(knnlm, documents));
@@ -110,9 +116,11 @@ for (const { documents, tokens: size } of rounds) {
   results.push({ size, aloneMs: alone.ms, addMs: added.ms, moreMs: added.ms - alone.ms, found });
   console.error(results.at(-1));
 }
+const { entries } = knnlm.datastore;
+const stored = [...knnlm.datastore.documents].map(({ id }) => id);
 const removals = { open: [], anew: [] };
-for (let i = 0; i < 22; i++) {
-  const selection = { ids: [`made-up/${i * 350}`] };
+for (let i = 0; i < REMOVALS; i++) {
+  const selection = { ids: [stored[Math.floor((i * stored.length) / REMOVALS)]] };
   // The open one is told of both.
   const { ms } = await timed(() =>
     i % 2 === 0 ? knnlm.remove(selection) : removeDocuments(store, selection),
@@ -124,12 +132,14 @@ const compaction = await timed(() => compactDatastore(store));
 rmSync(folder, { recursive: true });
 console.log(
   JSON.stringify({
-    entries: Number(entries),
+    entries,
+    documents: stored.length,
+    index: indexKind,
     addedTokens: results.map(({ size }) => size),
     found: results.every(({ found }) => found),
     modelAloneMs: round(median(results.map(({ aloneMs }) => aloneMs)), 0),
     addAndFindMs: round(median(results.map(({ addMs }) => addMs)), 0),
-    moreThanModelMs: round(median(results.map(({ moreMs }) => moreMs)), 0),
+    moreThanModelMs: results.map(({ moreMs }) => round(moreMs, 0)),
     removeMs: round(median(removals.anew), 1),
     removeSlowestMs: round(Math.max(...removals.anew), 1),
     removeOpenMs: round(median(removals.open), 1),
