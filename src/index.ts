@@ -70,11 +70,8 @@ export {
 } from './knnlm/interpolate.ts';
 export { type IndexChoice, type KeepIndexedRequest, keepIndexed } from './knnlm/keep-indexed.ts';
 export { KnnLM, type StoreChoice } from './knnlm/knnlm.ts';
-export {
-  indexOnMilvus,
-  type MilvusStoreRequest,
-  type MilvusStoreResult,
-} from './knnlm/milvus-store.ts';
+export { indexOnMilvus } from './knnlm/milvus/sync-milvus.ts';
+export type { MilvusStoreRequest, MilvusStoreResult } from './knnlm/milvus/types.ts';
 export type { OpenStore } from './knnlm/open-stores.ts';
 export {
   type ReceiptOptions,

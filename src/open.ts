@@ -31,7 +31,7 @@ import { checkSettings, DEFAULT_SETTINGS } from './knnlm/interpolate.ts';
 import { builtIndex, keepIndexed, wantsIndex } from './knnlm/keep-indexed.ts';
 import { keepTuned } from './knnlm/keep-tuned.ts';
 import { loadStoreModel } from './knnlm/load-store-model.ts';
-import { greetMilvus } from './knnlm/milvus-store.ts';
+import { greetMilvus } from './knnlm/milvus/sync-milvus.ts';
 import { type OpenOptions, openKnnLM } from './knnlm/open-knnlm.ts';
 import { headerFor } from './knnlm/store-header.ts';
 import { describeStore, type StoreInfo } from './knnlm/store-info.ts';

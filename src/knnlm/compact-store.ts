@@ -21,7 +21,7 @@ import { describeIndex, indexFolder } from './index-folder.ts';
 import { type KeepIndexedRequest, type KeptIndex, keepIndexed } from './keep-indexed.ts';
 import { keepTuned } from './keep-tuned.ts';
 import { loadStoreModel } from './load-store-model.ts';
-import { leaveMilvus } from './milvus-store.ts';
+import { leaveMilvus } from './milvus/leave-milvus.ts';
 import type { UsedSettings } from './types.ts';
 
 export interface CompactStoreOptions extends CompactOptions {

@@ -28,7 +28,7 @@ import { dropKeysLocked } from './drop-keys.ts';
 import { describeIndex, type IndexInfo, indexFolder } from './index-folder.ts';
 import { indexJudge, MAX_ERROR } from './index-judge.ts';
 import { type DiskRoom, type IndexPlan, indexingBytes, planAfterTwoSteps } from './index-plan.ts';
-import { leaveMilvus } from './milvus-store.ts';
+import { leaveMilvus } from './milvus/leave-milvus.ts';
 import type { Progress } from './types.ts';
 
 export interface IndexStoreRequest {

@@ -11,7 +11,8 @@ import { readMilvusHeader } from '../indexes/milvus/milvus-header.ts';
 import { LARGE_INDEX_ENTRIES } from '../indexes/open-index.ts';
 import { indexFolder } from './index-folder.ts';
 import { type IndexStoreRequest, type IndexStoreResult, indexLocked } from './index-store.ts';
-import { type MilvusStoreResult, syncMilvus } from './milvus-store.ts';
+import { syncMilvus } from './milvus/sync-milvus.ts';
+import type { MilvusStoreResult } from './milvus/types.ts';
 import type { BuiltIndex } from './types.ts';
 
 /**

@@ -15,7 +15,7 @@ import { usedSettings } from './gate.ts';
 import { candidatesOf, generate, predict, promptTokens } from './generate.ts';
 import { type Inspection, inspect } from './inspect.ts';
 import { keepTuned } from './keep-tuned.ts';
-import { removeFromMilvus } from './milvus-store.ts';
+import { removeFromMilvus } from './milvus/remove-from-milvus.ts';
 import type { OpenStore, OpenStores } from './open-stores.ts';
 import { SequenceReader } from './reader.ts';
 import { excludedEntries, pickedStores, resolveSettings } from './resolve-settings.ts';

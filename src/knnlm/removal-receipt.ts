@@ -15,7 +15,7 @@ import { FlatIndex } from '../indexes/flat-index.ts';
 import { halfToFloats } from '../math/half.ts';
 import type { IdRange } from '../math/vectors.ts';
 import { type CompactStoreOptions, compactStore, type StoreCompaction } from './compact-store.ts';
-import { removeFromMilvus } from './milvus-store.ts';
+import { removeFromMilvus } from './milvus/remove-from-milvus.ts';
 
 /** Keys of the removed documents that are searched for, and rows that files are searched for: spread evenly. */
 const MOST_QUERIES = 256;

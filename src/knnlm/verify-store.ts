@@ -9,8 +9,8 @@ import {
 } from '../datastore/verify-datastore.ts';
 import { removeFiles, verifyIvf } from '../indexes/ivf/verify-ivf.ts';
 import { indexFolder, removeIndex } from './index-folder.ts';
-import { syncMilvus } from './milvus-store.ts';
-import { verifyMilvus } from './verify-milvus.ts';
+import { syncMilvus } from './milvus/sync-milvus.ts';
+import { verifyMilvus } from './milvus/verify-milvus.ts';
 
 /**
  * With `repair` a damaged index is removed, since it can be made again: search is exact until then. Not so where keys were

@@ -20,11 +20,9 @@ import { openIndex } from '../../dist/indexes/open-index.js';
 import { describeIndex, indexFolder } from '../../dist/knnlm/index-folder.js';
 import { indexStore } from '../../dist/knnlm/index-store.js';
 import { keepIndexed } from '../../dist/knnlm/keep-indexed.js';
-import {
-  indexOnMilvus,
-  type MilvusStoreRequest,
-  removeFromMilvus,
-} from '../../dist/knnlm/milvus-store.js';
+import { removeFromMilvus } from '../../dist/knnlm/milvus/remove-from-milvus.js';
+import { indexOnMilvus } from '../../dist/knnlm/milvus/sync-milvus.js';
+import type { MilvusStoreRequest } from '../../dist/knnlm/milvus/types.js';
 import { verifyStore } from '../../dist/knnlm/verify-store.js';
 import { header, openStore } from '../datastore/support.ts';
 import { clustered } from '../indexes/vectors.ts';

@@ -13,7 +13,7 @@ import type { VectorIndex } from '../../dist/indexes/vector-index.js';
 import { compactStore } from '../../dist/knnlm/compact-store.js';
 import { describeIndex, indexFolder } from '../../dist/knnlm/index-folder.js';
 import { keepIndexed } from '../../dist/knnlm/keep-indexed.js';
-import { indexOnMilvus } from '../../dist/knnlm/milvus-store.js';
+import { indexOnMilvus } from '../../dist/knnlm/milvus/sync-milvus.js';
 import { header } from '../datastore/support.ts';
 import { indexSuite } from '../indexes/index-suite.ts';
 import { changesSuite } from '../knnlm/changes-suite.ts';

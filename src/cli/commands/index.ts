@@ -7,7 +7,7 @@ import { describeIndex } from '../../knnlm/index-folder.ts';
 import type { IndexPlan } from '../../knnlm/index-plan.ts';
 import { indexStore } from '../../knnlm/index-store.ts';
 import type { IndexChoice } from '../../knnlm/keep-indexed.ts';
-import { indexOnMilvus } from '../../knnlm/milvus-store.ts';
+import { indexOnMilvus } from '../../knnlm/milvus/sync-milvus.ts';
 import { retune } from '../../knnlm/retune.ts';
 import { defineCommand } from '../command.ts';
 import { byteSize, indexChoice, number, positiveInteger } from '../options.ts';

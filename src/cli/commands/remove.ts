@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { checkWritable, replaceFile } from '../../datastore/files.ts';
 import { removeDocuments } from '../../datastore/remove-documents.ts';
 import type { DocumentSelection } from '../../datastore/select-documents.ts';
-import { removeFromMilvus } from '../../knnlm/milvus-store.ts';
+import { removeFromMilvus } from '../../knnlm/milvus/remove-from-milvus.ts';
 import { removeWithReceipt } from '../../knnlm/removal-receipt.ts';
 import { defineCommand } from '../command.ts';
 import { collect, metadataField } from '../options.ts';

@@ -2,7 +2,7 @@
 import type { IndexPlan } from '../../knnlm/index-plan.ts';
 import type { IndexStoreResult } from '../../knnlm/index-store.ts';
 import type { KeptIndex } from '../../knnlm/keep-indexed.ts';
-import type { MilvusStoreResult } from '../../knnlm/milvus-store.ts';
+import type { MilvusStoreResult } from '../../knnlm/milvus/types.ts';
 import type { BuiltIndex, UsedSettings } from '../../knnlm/types.ts';
 import { bytes, count, duration, percent, settingsText } from '../numbers.ts';
 import type { Colors } from '../screen.ts';

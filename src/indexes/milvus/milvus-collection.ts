@@ -1,13 +1,9 @@
 /**
- * A collection of entries on Milvus: its schema, and what can be done with it. One collection serves any number of
+ * A collection of entries on Milvus (`milvus-schema.ts`), and what can be done with it. One collection serves any number of
  * datastores of one model, each in a partition of its own (`milvus-partition.ts`).
- *
- * Schema, version 1: `id` (int64, primary) is the datastore's number × 2³¹ + the entry; `document` (varchar) its document's
- * id; `value` (int64) the token that followed; `key` (float16 vector, or float32 where the keys or the server want it).
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KnnLMError } from '../../errors.ts';
-import { floatsToHalf } from '../../math/half.ts';
 import { formatMilvusUrl, type MilvusAddress } from './milvus-address.ts';
 import {
   type CallOptions,
@@ -15,18 +11,18 @@ import {
   type MilvusConnection,
   statusOf,
 } from './milvus-connection.ts';
+import {
+  type CollectionFacts,
+  type EntryRow,
+  factsOf,
+  halves,
+  newSchema,
+  type RemoteIndex,
+  remoteIndexOf,
+  startOf,
+  type VectorDtype,
+} from './milvus-schema.ts';
 import type { Sdk } from './milvus-sdk.ts';
-
-export type VectorDtype = 'fp16' | 'fp32';
-
-export interface EntryRow {
-  /** In the collection, not in the datastore. */
-  id: number;
-  document: string;
-  value: number;
-  /** Bytes for fp16, numbers for fp32. */
-  key: Buffer | Float32Array;
-}
 
 export interface Hit {
   id: number;
@@ -35,20 +31,6 @@ export interface Hit {
   value: number;
 }
 
-export interface CollectionFacts {
-  dim: number;
-  dtype: VectorDtype;
-}
-
-export interface RemoteIndex {
-  type: string;
-  params: Record<string, unknown>;
-  /** Rows that it does not hold yet. */
-  pending: number;
-}
-
-/** Longest document id that is kept whole; of a longer one the beginning is. Bytes, as Milvus counts. */
-const DOCUMENT_BYTES = 512;
 /** Milvus' own limits. */
 export const MOST_NEIGHBORS = 16_384;
 const MOST_DIM = 32_768;
@@ -110,23 +92,14 @@ export class MilvusCollection {
       (c) => c.describeCollection({ collection_name }),
       options,
     );
-    const field = (name: string) => schema.fields.find((one) => one.name === name);
-    const key = field('key');
-    const dtypes: Record<string, VectorDtype> = { Float16Vector: 'fp16', FloatVector: 'fp32' };
-    const dtype = dtypes[key?.data_type ?? ''];
-    const fits =
-      dtype !== undefined &&
-      field('id')?.data_type === 'Int64' &&
-      field('id')?.is_primary_key &&
-      field('value')?.data_type === 'Int64' &&
-      field('document')?.data_type === 'VarChar';
-    if (!fits) {
+    const facts = factsOf(schema);
+    if (!facts) {
       throw new KnnLMError(
         'INVALID_ARGUMENT',
         `The collection ${formatMilvusUrl(this.address)} holds something else: its fields are ${schema.fields.map(({ name }) => name).join(', ')}, not id, document, value and key. Name another collection.`,
       );
     }
-    return { dim: Number(key?.dim), dtype };
+    return facts;
   }
 
   /** Makes it, with the vectors that were wanted where the server has them. Errors: `INVALID_ARGUMENT`, `INDEX_UNAVAILABLE`. */
@@ -150,20 +123,10 @@ export class MilvusCollection {
   }
 
   async #create(dim: number, dtype: VectorDtype): Promise<void> {
-    await this.connection.call('create the collection', (client, { DataType }) =>
+    await this.connection.call('create the collection', (client, sdk) =>
       client.createCollection({
         collection_name: this.name,
-        description: JSON.stringify({ format: 'knnlm-entries', version: 1, dim, dtype }),
-        fields: [
-          { name: 'id', data_type: DataType.Int64, is_primary_key: true, autoID: false },
-          { name: 'document', data_type: DataType.VarChar, max_length: DOCUMENT_BYTES },
-          { name: 'value', data_type: DataType.Int64 },
-          {
-            name: 'key',
-            data_type: dtype === 'fp16' ? DataType.Float16Vector : DataType.FloatVector,
-            dim,
-          },
-        ],
+        ...newSchema(sdk, { dim, dtype }),
         consistency_level: 'Bounded',
       }),
     );
@@ -316,13 +279,7 @@ export class MilvusCollection {
       options,
     );
     const one = found.index_descriptions?.[0];
-    if (!one) return undefined;
-    const values = Object.fromEntries(one.params.map(({ key, value }) => [key, String(value)]));
-    return {
-      type: values.index_type ?? '',
-      params: { ...values, ...parsed(values.params) },
-      pending: Number(one.pending_index_rows ?? 0),
-    };
+    return one && remoteIndexOf(one);
   }
 
   /** @returns why the server refused, undefined when it did not. Errors: `INDEX_UNAVAILABLE` when it is away. */
@@ -377,39 +334,4 @@ interface ClientHit {
   id: string;
   score: number;
   value: number | string;
-}
-
-/** Largest half. */
-const MOST_HALF = 65504;
-
-/** A query as Milvus wants it for float16 keys: of the same type. */
-function halves(query: Float32Array): Buffer {
-  const out = new Uint16Array(query.length);
-  if (floatsToHalf(out, query) >= 0)
-    floatsToHalf(
-      out,
-      query.map((x) => Math.max(-MOST_HALF, Math.min(MOST_HALF, x))),
-    );
-  return Buffer.from(out.buffer);
-}
-
-function parsed(text: string | undefined): Record<string, unknown> {
-  try {
-    return JSON.parse(text ?? '{}') as Record<string, unknown>;
-  } catch {
-    return {};
-  }
-}
-
-/** The beginning that fits, cut between characters. */
-function startOf(document: string): string {
-  if (Buffer.byteLength(document) <= DOCUMENT_BYTES) return document;
-  let bytes = 0;
-  let end = 0;
-  for (const character of document) {
-    bytes += Buffer.byteLength(character);
-    if (bytes > DOCUMENT_BYTES) break;
-    end += character.length;
-  }
-  return document.slice(0, end);
 }

@@ -9,8 +9,9 @@ import { crc32 } from 'node:zlib';
 import { ioError, KnnLMError } from '../../errors.ts';
 import type { IdRange } from '../../math/vectors.ts';
 import { type SourceMark, syncFolder } from '../ivf/ivf-header.ts';
-import type { VectorDtype } from './milvus-collection.ts';
+
 import type { MilvusPartition } from './milvus-partition.ts';
+import type { VectorDtype } from './milvus-schema.ts';
 
 export const MILVUS_FILE = 'milvus.json';
 const FORMAT = 'knnlm-milvus';

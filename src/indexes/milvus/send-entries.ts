@@ -7,11 +7,12 @@ import { halfToFloats } from '../../math/half.ts';
 import type { IdRange, KeySource } from '../../math/vectors.ts';
 import { type FlatRanges, flattenRanges } from '../id-ranges.ts';
 import { readKeyBytes } from '../read-keys.ts';
-import type { EntryRow, MilvusCollection } from './milvus-collection.ts';
+import type { MilvusCollection } from './milvus-collection.ts';
 import type { CallOptions } from './milvus-connection.ts';
 import { subtract } from './milvus-filter.ts';
 import type { MilvusHeader } from './milvus-header.ts';
 import { firstId } from './milvus-partition.ts';
+import type { EntryRow } from './milvus-schema.ts';
 
 /** What is sent, as the datastore tells it. */
 export interface EntrySource {

@@ -1,18 +1,18 @@
 /** Whether Milvus holds what the datastore thinks it does. */
 import { join } from 'node:path';
-import type { Datastore } from '../datastore/datastore.ts';
-import { KnnLMError } from '../errors.ts';
-import { unindexedSources } from '../indexes/ivf/ivf-header.ts';
-import { parseMilvusUrl } from '../indexes/milvus/milvus-address.ts';
-import { MilvusCollection } from '../indexes/milvus/milvus-collection.ts';
-import { type CallOptions, MilvusConnection } from '../indexes/milvus/milvus-connection.ts';
+import type { Datastore } from '../../datastore/datastore.ts';
+import { KnnLMError } from '../../errors.ts';
+import { unindexedSources } from '../../indexes/ivf/ivf-header.ts';
+import { parseMilvusUrl } from '../../indexes/milvus/milvus-address.ts';
+import { MilvusCollection } from '../../indexes/milvus/milvus-collection.ts';
+import { type CallOptions, MilvusConnection } from '../../indexes/milvus/milvus-connection.ts';
 import {
   MILVUS_FILE,
   type MilvusHeader,
   readMilvusHeader,
-} from '../indexes/milvus/milvus-header.ts';
-import { firstId } from '../indexes/milvus/milvus-partition.ts';
-import { indexFolder } from './index-folder.ts';
+} from '../../indexes/milvus/milvus-header.ts';
+import { firstId } from '../../indexes/milvus/milvus-partition.ts';
+import { indexFolder } from '../index-folder.ts';
 
 export interface Problem {
   file: string;

@@ -2,23 +2,15 @@
  * How a collection is searched: with the quickest setting whose errors cost less than was asked for, measured against exact
  * search of the same keys here, as for a local index.
  */
-import type { Datastore } from '../datastore/datastore.ts';
-import { FlatIndex } from '../indexes/flat-index.ts';
-import { type IndexTrials, recallOf } from '../indexes/ivf/tune-ivf.ts';
-import type { MilvusHeader, MilvusSettings } from '../indexes/milvus/milvus-header.ts';
-import { MilvusIndex } from '../indexes/milvus/milvus-index.ts';
-import { settingsLadder } from '../indexes/milvus/milvus-plan.ts';
-import type { Neighbors } from '../indexes/vector-index.ts';
-import { indexJudge, MAX_ERROR } from './index-judge.ts';
-import type { MilvusStoreRequest } from './milvus-store.ts';
-
-/** One setting, measured. */
-export interface MilvusTrial extends MilvusSettings {
-  /** Share of the true neighbors found. */
-  recall: number;
-  /** Mean |Δ log p| of the mixture, in nats. */
-  error: number;
-}
+import type { Datastore } from '../../datastore/datastore.ts';
+import { FlatIndex } from '../../indexes/flat-index.ts';
+import { type IndexTrials, recallOf } from '../../indexes/ivf/tune-ivf.ts';
+import type { MilvusHeader, MilvusSettings } from '../../indexes/milvus/milvus-header.ts';
+import { MilvusIndex } from '../../indexes/milvus/milvus-index.ts';
+import { settingsLadder } from '../../indexes/milvus/milvus-plan.ts';
+import type { Neighbors } from '../../indexes/vector-index.ts';
+import { indexJudge, MAX_ERROR } from '../index-judge.ts';
+import type { MilvusStoreRequest, MilvusTrial } from './types.ts';
 
 const QUERIES = 256;
 /** Of an exact index only the rounding is to be seen. */
