@@ -12,6 +12,7 @@ import type { KnnLM } from '../../dist/knnlm/knnlm.js';
 import { readTokens } from '../../dist/knnlm/read-tokens.js';
 import { planWindows } from '../../dist/knnlm/windows.js';
 import { buildDatastore, openKnnLM } from '../../dist/open.js';
+import { createServer } from '../../dist/server/create-server.js';
 import { expectClose, readGolden, sameUpToTies, settingsOf } from '../golden.ts';
 import { hasMilvusLite, MilvusLite, missing } from './milvus-lite.ts';
 
@@ -133,6 +134,26 @@ describe.skipIf(!hasMilvusLite)(`a store on Milvus${missing}`, () => {
       code: 'INDEX_UNAVAILABLE',
       message: expect.stringMatching(/does not answer .*Start it and try again/),
     });
+
+    const server = createServer(memory);
+    const complete = async (knn: object) => {
+      const reply = await server.fetch(
+        new Request('http://localhost/v1/completions', {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({ prompt: 'Once upon a time', max_tokens: 3, temperature: 0, knn }),
+        }),
+      );
+      return { status: reply.status, body: await reply.json() };
+    };
+    expect(await complete({})).toMatchObject({
+      status: 503,
+      body: { error: { message: expect.stringContaining('does not answer') } },
+    });
+    const { body } = await complete({ on_index_failure: 'lm' });
+    for (const { p, p_lm, without_memory } of body.choices[0].knn.tokens)
+      expect([p, without_memory]).toEqual([p_lm, true]);
+    await server.close();
 
     const text = join(root, 'text.txt');
     writeFileSync(text, documents[3]!.text.slice(0, 200));

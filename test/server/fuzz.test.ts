@@ -92,6 +92,7 @@ const sampling = {
       ...retrieval,
       include_neighbors: mostly(fc.integer({ min: 0, max: 4 })),
       around: mostly(fc.integer({ min: 0, max: 5 })),
+      on_index_failure: mostly(fc.constantFrom('error', 'lm')),
     }),
   ),
 };

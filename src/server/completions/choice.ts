@@ -26,6 +26,8 @@ export interface ToldToken {
   isPrompt?: true;
   /** It ended the text. */
   isEnd?: true;
+  /** The model alone gave it, since the index did not answer. */
+  isWithoutMemory?: true;
 }
 
 export interface ChoiceRequest {
@@ -97,7 +99,7 @@ function toldGenerated(
   tells: boolean,
   { contributions, knnlm }: Call['service'],
 ): ToldToken {
-  const { id, text, p, pLm, pKnn, candidates = [], end } = token;
+  const { id, text, p, pLm, pKnn, candidates = [], end, withoutMemory } = token;
   const { name } = knnlm.stores[0]!;
   const votes = token.neighbors.map(({ store = name, document, weight, targetId }) => ({
     store,
@@ -116,6 +118,7 @@ function toldGenerated(
     candidates,
     neighbors: tells ? token.neighbors : [],
     ...(end && { isEnd: true }),
+    ...(withoutMemory && { isWithoutMemory: true }),
   };
 }
 

@@ -10,8 +10,8 @@ const DEFAULT_NEIGHBORS = 4;
 
 /** Settings of retrieval, without what only says what to tell. */
 export function retrievalOf(fields: KnnFields | null | undefined): RetrievalRequest {
-  const { k, lambda, temperature, gate, stores } = fields ?? {};
-  return { k, lambda, temperature, gate, stores };
+  const { k, lambda, temperature, gate, stores, on_index_failure: onIndexFailure } = fields ?? {};
+  return { k, lambda, temperature, gate, stores, onIndexFailure };
 }
 
 /** Neighbors to tell per token. */

@@ -42,7 +42,7 @@ export interface KnnTelling {
 }
 
 export function toldToken(
-  { id, text, p, pLm, pKnn, isPrompt, isEnd, ...token }: ToldToken,
+  { id, text, p, pLm, pKnn, isPrompt, isEnd, isWithoutMemory, ...token }: ToldToken,
   tells: KnnTelling,
   knnlm: KnnLM,
 ): KnnToken {
@@ -54,6 +54,7 @@ export function toldToken(
     }),
     ...(isPrompt && { prompt: true }),
     ...(isEnd && { end: true }),
+    ...(isWithoutMemory && { without_memory: true }),
   };
 }
 

@@ -82,6 +82,12 @@ export const knnFields = z
         'Neighbors told per token; `true` is 4, `false` none. Default 0; the probabilities are told all the same.',
       ),
     around: aroundField.describe('Tokens of text told around a neighbor. Default 16.'),
+    on_index_failure: z
+      .enum(['error', 'lm'])
+      .optional()
+      .describe(
+        'When the entries are on Milvus and it does not answer: fail, or go on with the model alone and say so of each token. An echoed prompt is not scored without it. Default `error`.',
+      ),
   })
   .describe('The field `knn` of a completion request.');
 export type KnnFields = z.infer<typeof knnFields>;
@@ -133,6 +139,10 @@ export const knnToken = z.object({
   neighbors: z.array(neighbor).optional().describe('Nearest first.'),
   prompt: z.literal(true).optional().describe('It was part of the prompt (`echo`).'),
   end: z.literal(true).optional().describe('It ended the text and is no part of it.'),
+  without_memory: z
+    .literal(true)
+    .optional()
+    .describe('The model alone gave it: the index did not answer (`on_index_failure`).'),
 });
 export type KnnToken = z.infer<typeof knnToken>;
 
