@@ -12,7 +12,10 @@ interface Job {
   reject: (error: unknown) => void;
 }
 
-/** A worker that is ended while it loads onnxruntime takes the process with it: what is running is waited for so long. */
+/**
+ * How long closing waits for what is running. A worker that runs longer is ended when it has answered: ended while it loads
+ * onnxruntime, it would take the process with it.
+ */
 const GRACE_MS = 5000;
 
 export class WorkerPool {
@@ -24,6 +27,7 @@ export class WorkerPool {
   readonly #busy = new Set<Worker>();
   #rested: (() => void) | undefined;
   #failure: Error | undefined;
+  #isClosed = false;
 
   /** @param dataOf what worker number i is started with */
   constructor(script: URL, threads: number, dataOf: (worker: number) => unknown) {
@@ -69,7 +73,10 @@ export class WorkerPool {
       });
       await Promise.race([allRested, sleep(GRACE_MS, undefined, { ref: false })]);
     }
-    await Promise.all(this.#workers.map((worker) => worker.terminate()));
+    this.#isClosed = true;
+    for (const worker of this.#busy) worker.unref();
+    const resting = this.#workers.filter((worker) => !this.#busy.has(worker));
+    await Promise.all(resting.map((worker) => worker.terminate()));
   }
 
   #dispatch(): void {
@@ -96,6 +103,7 @@ export class WorkerPool {
 
   #rest(worker: Worker): void {
     this.#busy.delete(worker);
+    if (this.#isClosed) void worker.terminate();
     if (this.#busy.size === 0) this.#rested?.();
   }
 
