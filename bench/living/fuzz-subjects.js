@@ -18,7 +18,6 @@ import {
 import { markSources } from '../../dist/indexes/ivf/ivf-header.js';
 import { newMilvusHeader, writeMilvusHeader } from '../../dist/indexes/milvus/milvus-header.js';
 import { describeIndex } from '../../dist/knnlm/index-folder.js';
-import { openStoreIndex } from '../../dist/knnlm/open-store-index.js';
 import { DIM, fakeDocument, writeStore } from './fake-documents.js';
 
 const asked = fakeDocument('a', 0, 9).keys;
@@ -106,7 +105,15 @@ async function foundIn(path) {
   const opened = await Datastore.open(path);
   let index;
   try {
-    index = await openStoreIndex(opened, 2 ** 20);
+    const { dropped, keyDim: dim } = opened;
+    index = await openIndex({
+      sources: opened.keySources(dropped?.entries),
+      dim,
+      threads: 1,
+      memoryBytes: 2 ** 20,
+      indexFolder: join(path, 'index'),
+      dropped,
+    });
     const { ids, distances } = await index.search(asked, {
       k: 4,
       exclude: opened.excludedRanges(),
