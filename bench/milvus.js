@@ -1,8 +1,10 @@
 /**
  * A store searched on Milvus against the same store searched here.
  *
- *   node bench/milvus.js STORE TEXT [--python PY] [--url milvus://HOST:PORT] [--tokens 2000] [--parts golden,quality,speed,overhead]
+ *   node bench/milvus.js STORE TEXT [--python PY] [--url milvus://HOST:PORT] [--index TYPE] [--tokens 2000]
+ *                        [--parts golden,quality,speed,overhead]
  *
+ * --index:  in place of the type that the number of entries gives (`IVF_FLAT`, say).
  * golden:   the reference numbers of test/fixtures/golden through an exact index on Milvus.
  * quality:  perplexity of TEXT with the index that STORE gets there, over that of exact search here.
  * speed:    tokens per second of evaluation and generation, there and here in turn, medians of A B A B.
@@ -44,6 +46,7 @@ const { values: options, positionals } = parseArgs({
   options: {
     python: { type: 'string', default: 'python3' },
     url: { type: 'string' },
+    index: { type: 'string' },
     tokens: { type: 'string', default: '2000' },
     parts: { type: 'string', default: 'golden,quality,speed,overhead' },
   },
@@ -174,7 +177,7 @@ async function compare() {
   const { seconds, trials, settings, index, recall, error, notes, entries } = await indexOnMilvus(
     there,
     {
-      url: url('bench'),
+      url: url('bench') + (options.index ? `?index=${options.index}` : ''),
       onWarning: (message) => console.error(message),
       onProgress: ({ phase, done, total }) =>
         process.stderr.write(`\r${phase} ${done} of ${total ?? '?'} `),
