@@ -1,4 +1,5 @@
 /** One request from its first line to the last of its reply: its signal, its turn, its end. */
+import { setMaxListeners } from 'node:events';
 import { newId } from './identity.ts';
 import { Refusal, refusalOf } from './refusal.ts';
 import type { Turn } from './scheduler.ts';
@@ -34,6 +35,8 @@ export class Call {
     this.url = new URL(request.url);
     this.#address = address;
     this.signal = this.#abort.signal;
+    // Each text that waits for a slot listens.
+    setMaxListeners(0, this.signal);
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
     });

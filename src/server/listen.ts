@@ -29,6 +29,8 @@ export const DEFAULT_HOST = '127.0.0.1';
 /** Longest time for a client to send a request: its first line and headers, and all of it. */
 const HEADERS_MS = 20_000;
 const REQUEST_MS = 120_000;
+/** Each may hold a request's body in memory. */
+const MOST_CONNECTIONS = 2048;
 /** Longest time without a byte in either direction: a client that takes nothing is let go of. */
 const IDLE_MS = 900_000;
 /** How long a connection is kept for another request. */
@@ -75,6 +77,7 @@ async function listen(server: KnnServer, port: number, host: string): Promise<Li
     },
   }) as Server;
   http.timeout = IDLE_MS;
+  http.maxConnections = MOST_CONNECTIONS;
   await started(http, port, host);
   const address = http.address() as AddressInfo;
   return {

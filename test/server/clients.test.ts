@@ -51,6 +51,7 @@ describe('OpenAI’s client', () => {
   it('lists the model, completes with log-probabilities, and passes knn both ways', async () => {
     const models = await client.models.list();
     expect(models.data.map(({ id }) => id)).toEqual(['stories260K']);
+    expect(await client.models.retrieve('stories260K')).toEqual(models.data[0]);
     const knn = { include_neighbors: 1 };
     const reply = await client.completions.create({ ...greedy, logprobs: 2, ...{ knn } });
     const [choice] = reply.choices;

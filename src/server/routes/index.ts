@@ -5,7 +5,7 @@ import { completions } from './completions.ts';
 import { addDocument, getDocument, listDocuments, removeDocument } from './documents.ts';
 import { info, statistics } from './info.ts';
 import { map, projectContext } from './map.ts';
-import { health, metrics, models } from './models.ts';
+import { health, metrics, model, models } from './models.ts';
 import { score } from './score.ts';
 import { search } from './search.ts';
 import { detokenize, tokenize, tokenizerInfo } from './tokens.ts';
@@ -14,6 +14,7 @@ export const ROUTES: readonly Route[] = [
   completions,
   chat,
   models,
+  model,
   info,
   statistics,
   search,

@@ -1,7 +1,10 @@
 /** GET /v1/models, /health and /metrics. */
 import { z } from 'zod';
+import type { Call } from '../call.ts';
+import { checkModel } from '../completions/request.ts';
 import { defineRoute } from '../route.ts';
-import { healthReply, modelsReply } from '../schemas/models.ts';
+import { healthReply, modelReply, modelsReply } from '../schemas/models.ts';
+import type { ModelReply } from '../wire.ts';
 
 export const models = defineRoute({
   method: 'get',
@@ -10,18 +13,25 @@ export const models = defineRoute({
   tag: 'OpenAI',
   summary: 'The model that is served.',
   reply: modelsReply,
-  handle: (_, { service }) => ({
-    object: 'list' as const,
-    data: [
-      {
-        id: service.modelName,
-        object: 'model' as const,
-        created: service.created,
-        owned_by: 'knnlm',
-      },
-    ],
-  }),
+  handle: (_, { service }) => ({ object: 'list' as const, data: [told(service)] }),
 });
+
+export const model = defineRoute({
+  method: 'get',
+  path: '/v1/models/{id}',
+  id: 'getModel',
+  tag: 'OpenAI',
+  summary: 'The model, when it is the one that is served.',
+  reply: modelReply,
+  handle({ params: { id } }, call) {
+    checkModel(id, call);
+    return told(call.service);
+  },
+});
+
+function told({ modelName: id, created }: Call['service']): ModelReply {
+  return { id, object: 'model', created, owned_by: 'knnlm' };
+}
 
 export const health = defineRoute({
   method: 'get',

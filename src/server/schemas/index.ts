@@ -30,6 +30,7 @@ export const COMPONENTS: Readonly<Record<string, z.ZodType>> = {
   ChatReply: chat.chatReply,
   ChatChunk: chat.chatChunk,
   ChatLogprobs: chat.chatLogprobs,
+  ModelReply: models.modelReply,
   ModelsReply: models.modelsReply,
   TokenizeRequest: models.tokenizeRequest,
   TokenizeReply: models.tokenizeReply,

@@ -2,17 +2,15 @@
 import { z } from 'zod';
 import { count, tokenId } from './common.ts';
 
-export const modelsReply = z.object({
-  object: z.literal('list'),
-  data: z.array(
-    z.object({
-      id: z.string(),
-      object: z.literal('model'),
-      created: z.int(),
-      owned_by: z.string(),
-    }),
-  ),
+export const modelReply = z.object({
+  id: z.string(),
+  object: z.literal('model'),
+  created: z.int(),
+  owned_by: z.string(),
 });
+export type ModelReply = z.infer<typeof modelReply>;
+
+export const modelsReply = z.object({ object: z.literal('list'), data: z.array(modelReply) });
 export type ModelsReply = z.infer<typeof modelsReply>;
 
 export const tokenizeRequest = z.object({
