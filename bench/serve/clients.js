@@ -1,5 +1,6 @@
 /** Streaming clients of a completion server, and what they saw. */
 import { Agent, request } from 'node:http';
+import { readDocuments } from '../../dist/index.js';
 import { percentile, round } from '../common.js';
 
 /**
@@ -71,4 +72,15 @@ function streamOne(url, agent, body, seen) {
     asking.on('error', reject);
     asking.end(sent);
   });
+}
+
+/** Prompts: of so many documents the first 100 to 600 characters. */
+export async function beginnings(file, count) {
+  const found = [];
+  for await (const document of readDocuments([file])) {
+    if (document.text.length < 600) continue;
+    found.push(document.text.slice(0, 100 + ((found.length * 97) % 500)));
+    if (found.length === count) break;
+  }
+  return found;
 }

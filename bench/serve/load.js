@@ -10,9 +10,8 @@
  */
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
-import { readDocuments } from '../../dist/index.js';
 import { median, round } from '../common.js';
-import { stream } from './clients.js';
+import { beginnings, stream } from './clients.js';
 import { startMeasured } from './measured-server.js';
 
 const { values: options, positionals } = parseArgs({
@@ -104,15 +103,4 @@ function slope(values) {
     down += (i - middle) ** 2;
   }
   return up / down;
-}
-
-/** Of so many documents: between 100 and 600 characters. */
-async function beginnings(file, count) {
-  const found = [];
-  for await (const document of readDocuments([file])) {
-    if (document.text.length < 600) continue;
-    found.push(document.text.slice(0, 100 + ((found.length * 97) % 500)));
-    if (found.length === count) break;
-  }
-  return found;
 }

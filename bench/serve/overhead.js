@@ -6,9 +6,8 @@
  * The two take turns within one run of the server, and the ratio of each pair counts. JSON on the last line.
  */
 import { parseArgs } from 'node:util';
-import { readDocuments } from '../../dist/index.js';
 import { median, round } from '../common.js';
-import { stream } from './clients.js';
+import { beginnings, stream } from './clients.js';
 import { startMeasured } from './measured-server.js';
 
 const { values: options, positionals } = parseArgs({
@@ -23,11 +22,7 @@ const { values: options, positionals } = parseArgs({
 const [store, text] = positionals;
 if (!store || !text) throw new Error('usage: node bench/serve/overhead.js STORE TEXT');
 
-const prompts = [];
-for await (const document of readDocuments([text])) {
-  if (document.text.length >= 400) prompts.push(document.text.slice(0, 400));
-  if (prompts.length === 128) break;
-}
+const prompts = await beginnings(text, 128);
 const server = await startMeasured(store, { concurrency: 16 });
 const body = (knn) => (client, n) => ({
   prompt: prompts[(client * 31 + n) % prompts.length],

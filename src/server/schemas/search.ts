@@ -90,7 +90,8 @@ export const mapReply = z
     positions: z.array(z.int()).describe('(m)'),
     document_ids: z.array(z.string()),
     variance: z
-      .tuple([z.number(), z.number()])
+      .array(z.number())
+      .length(2)
       .describe("Share of the sample's variance on each axis."),
   })
   .describe('Keys of sampled entries on the plane of their first two principal components.');
