@@ -30,6 +30,7 @@ export async function stream({ url, clients, seconds, body }) {
   const at = (values, share) => (values.length > 0 ? round(percentile(values, share), 1) : null);
   return {
     clients,
+    tokens,
     tokensPerSecond: round(tokens / elapsed, 1),
     streams,
     errors: errors.length,

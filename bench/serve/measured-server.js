@@ -11,11 +11,21 @@ export async function startMeasured(store, options = {}) {
     child.once('message', resolve);
     child.once('exit', () => reject(new Error('The server did not start.')));
   });
-  child.on('message', (report) => reports.push(report));
+  const asked = [];
+  child.on('message', (report) => {
+    if (report.cpuMs === undefined) reports.push(report);
+    else asked.shift()(report.cpuMs);
+  });
   return {
     ...about,
     /** What was told since it was last asked. */
     takeReports: () => reports.splice(0),
+    /** Milliseconds of processor time that it has had, all threads together. */
+    cpuMs: () =>
+      new Promise((resolve) => {
+        asked.push(resolve);
+        child.send('cpu');
+      }),
     stop: () => child.disconnect(),
   };
 }

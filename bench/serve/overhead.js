@@ -3,7 +3,8 @@
  *
  *     node bench/serve/overhead.js STORE TEXT [--clients 1,16] [--seconds 15] [--rounds 4] [--tokens 64]
  *
- * The two take turns within one run of the server, and the ratio of each pair counts. JSON on the last line.
+ * The two take turns within one run of the server, and the ratio of each pair counts. Beside it the server's processor time per token, all threads
+ * together, which others on the machine change less. JSON on the last line.
  */
 import { parseArgs } from 'node:util';
 import { median, round } from '../common.js';
@@ -32,8 +33,11 @@ const body = (knn) => (client, n) => ({
   logit_bias: { [server.eos]: -100 },
   ...knn,
 });
-const run = (clients, knn, seconds = Number(options.seconds)) =>
-  stream({ url: server.url, clients, seconds, body: body(knn) });
+const run = async (clients, knn, seconds = Number(options.seconds)) => {
+  const before = await server.cpuMs();
+  const seen = await stream({ url: server.url, clients, seconds, body: body(knn) });
+  return { ...seen, cpuMs: ((await server.cpuMs()) - before) / seen.tokens };
+};
 const alone = { knn: { lambda: 0 } };
 
 await run(4, {}, 3);
@@ -44,13 +48,16 @@ for (const clients of options.clients.split(',').map(Number)) {
     const without = await run(clients, alone);
     const withMemory = await run(clients, {});
     pairs.push({ without, with: withMemory });
-    console.log(clients, without.tokensPerSecond, withMemory.tokensPerSecond);
+    for (const { tokensPerSecond, cpuMs, gapMs } of [without, withMemory])
+      console.log(clients, tokensPerSecond, round(cpuMs, 2), JSON.stringify(gapMs));
   }
-  const rates = (name) => pairs.map((pair) => pair[name].tokensPerSecond);
+  const all = (name, figure) => pairs.map((pair) => pair[name][figure]);
   const ratios = pairs.map((pair) => pair.with.tokensPerSecond / pair.without.tokensPerSecond);
+  const cpuMs = (name) => round(median(all(name, 'cpuMs')), 2);
   report[`clients${clients}`] = {
-    without: median(rates('without')),
-    with: median(rates('with')),
+    without: median(all('without', 'tokensPerSecond')),
+    with: median(all('with', 'tokensPerSecond')),
+    cpuMsPerToken: { without: cpuMs('without'), with: cpuMs('with') },
     share: round(median(ratios), 3),
     shares: ratios.map((ratio) => round(ratio, 3)),
     errors: pairs.reduce((sum, pair) => sum + pair.without.errors + pair.with.errors, 0),

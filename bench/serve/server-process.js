@@ -1,5 +1,6 @@
 /**
- * A server for benchmarks that tells its parent every second how long its event loop was held up, and of its memory.
+ * A server for benchmarks that tells its parent every second how long its event loop was held up, and of its memory; and, asked by any
+ * message, how much processor time it has had.
  *
  *     fork('server-process.js', [STORE, JSON of options])
  */
@@ -33,4 +34,8 @@ setInterval(() => {
   });
   delay.reset();
 }, 1000).unref();
+process.on('message', () => {
+  const { user, system } = process.cpuUsage();
+  process.send({ cpuMs: (user + system) / 1000 });
+});
 process.on('disconnect', () => process.exit());
