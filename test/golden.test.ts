@@ -34,6 +34,7 @@ describe.each(cases)('reference numbers of $name', ({ name, model, corpus }) => 
       window: golden.window,
       stride: golden.stride,
       keyDtype: 'fp32',
+      selfTune: false,
     });
     knnlm = await openKnnLM(join(folder, 'store'));
     for await (const document of readDocuments([`${fixtures}golden/${corpus}.valid.jsonl`])) {

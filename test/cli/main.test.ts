@@ -237,7 +237,7 @@ describe('a store', () => {
   it('stops cleanly on Ctrl-C, and the same command goes on from there', async () => {
     const out = join(folder, 'stopped');
     const documents = join(folder, 'long.jsonl');
-    const text = `${DOCUMENTS[0]!.text}${DOCUMENTS[1]!.text}`.repeat(20);
+    const text = `${DOCUMENTS[0]!.text}${DOCUMENTS[1]!.text}`.repeat(12);
     const lines = [1, 2, 3, 4].map((id) => `${JSON.stringify({ id, text: `${id} ${text}` })}\n`);
     writeFileSync(documents, lines.join(''));
     const parameters = ['build', documents, '--out', out, '--json'];

@@ -101,7 +101,12 @@ describe('buildDatastore', () => {
       | { entries: number; diskBytes: number; freeDiskBytes: number; seconds: number }
       | undefined;
     const out = join(folder, 'planned');
-    const built = await buildDatastore([train], { ...small, out, onPlan: (told) => (plan = told) });
+    const built = await buildDatastore([train], {
+      ...small,
+      out,
+      selfTune: false,
+      onPlan: (told) => (plan = told),
+    });
     expect(Math.abs(plan!.entries / built.entries - 1)).toBeLessThan(0.1);
     expect(Math.abs(plan!.diskBytes / built.bytes - 1)).toBeLessThan(0.1);
     expect(plan!.seconds).toBeGreaterThan(0);
@@ -114,6 +119,7 @@ describe('buildDatastore', () => {
     const built = await buildDatastore([train, valid, copy], {
       ...small,
       out: join(folder, 'twice'),
+      selfTune: false,
       onSkip: ({ reason }) => skips.push(reason),
     });
     expect(built.documents).toBe(46);
