@@ -8,9 +8,9 @@ const { places, flags } = JSON.parse(readFileSync(new URL('chromium.json', impor
 
 /** @returns the store's memory, the server's address, a browser, and what closes all of them */
 export async function openInspector(store) {
-  const executablePath = [process.env.CHROMIUM_PATH, ...places].find(
-    (path) => path && existsSync(path),
-  );
+  const executablePath = [process.env.CHROMIUM_PATH ?? places]
+    .flat()
+    .find((path) => path && existsSync(path));
   if (!executablePath) throw new Error('No Chromium was found. Set CHROMIUM_PATH.');
   const knnlm = await openKnnLM(store);
   // The first query loads the model.

@@ -20,9 +20,9 @@ import { MODEL, SETTINGS } from '../server/support.ts';
 const { places, flags }: { places: string[]; flags: string[] } = JSON.parse(
   readFileSync(new URL('../../bench/web/chromium.json', import.meta.url), 'utf8'),
 );
-const executablePath = [process.env.CHROMIUM_PATH, ...places].find(
-  (path) => path && existsSync(path),
-);
+const executablePath = [process.env.CHROMIUM_PATH ?? places]
+  .flat()
+  .find((path) => path && existsSync(path));
 
 /** `describe`, where there is a browser. */
 export function describeInChromium(name: string, tests: () => void): void {
