@@ -44,6 +44,7 @@ export type {
 } from './experiments/types.ts';
 export { openIndex } from './indexes/open-index.ts';
 export type { Neighbors, SearchOptions, VectorIndex } from './indexes/vector-index.ts';
+export type { Breakdown, BreakdownGroup } from './knnlm/breakdown.ts';
 export {
   type CompactStoreOptions,
   compactStore,
@@ -73,6 +74,7 @@ export { KnnLM, type StoreChoice } from './knnlm/knnlm.ts';
 export { indexOnMilvus } from './knnlm/milvus/sync-milvus.ts';
 export type { MilvusStoreRequest, MilvusStoreResult } from './knnlm/milvus/types.ts';
 export type { OpenStore } from './knnlm/open-stores.ts';
+export { SEMANTICS, type Semantics } from './knnlm/reference-semantics.ts';
 export {
   type ReceiptOptions,
   type RemovalReceipt,
@@ -80,6 +82,7 @@ export {
 } from './knnlm/removal-receipt.ts';
 export { type RetuneRequest, retune } from './knnlm/retune.ts';
 export type { StoreInfo } from './knnlm/store-info.ts';
+export type { ReportedToken } from './knnlm/token-report.ts';
 export type { TranslationScores } from './knnlm/translation-metrics.ts';
 export type { TuneRequest, Tuning } from './knnlm/tune.ts';
 export { tuningChart } from './knnlm/tuning-chart.ts';

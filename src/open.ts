@@ -19,7 +19,6 @@ import { buildEntries } from './knnlm/build.ts';
 import { type Conclusion, concludeBuild } from './knnlm/conclude-build.ts';
 import { dropKeys } from './knnlm/drop-keys.ts';
 import { checkDisk, planBuild } from './knnlm/estimate.ts';
-import { usedSettings } from './knnlm/gate.ts';
 import {
   type ImportArrays,
   type ImportRequest,
@@ -36,6 +35,7 @@ import { type OpenOptions, openKnnLM } from './knnlm/open-knnlm.ts';
 import { headerFor } from './knnlm/store-header.ts';
 import { describeStore, type StoreInfo } from './knnlm/store-info.ts';
 import type { AddOptions, AddResult, BuildRequest, BuildResult } from './knnlm/types.ts';
+import { storedSettings } from './knnlm/used-settings.ts';
 import { watchFolders } from './knnlm/watch/watch-folders.ts';
 import { defaultWindowPlan } from './knnlm/windows.ts';
 import type { LanguageModel, LoadModelOptions } from './model/language-model.ts';
@@ -156,7 +156,7 @@ export async function buildDatastore(
       seconds,
       index,
       tuningSeconds,
-      settings: usedSettings(info.settings),
+      settings: storedSettings(info.settings),
       entriesPerSecond: counts.entries / seconds,
       bytes: bytes.total,
       skipped,

@@ -59,12 +59,11 @@ describe.skipIf(!hasNumPy)('the mixture', () => {
 
       const sample = new TuningWindows({ window: 128, stride: 64 }, TARGETS);
       sample.add({ inputs, targets, sourceIds: undefined });
-      const cache = await collectNeighbors(sample.take(), memory, {
+      const { neighbors: table } = await collectNeighbors(sample.take(), memory, {
         k: 1024,
         unitIsDocument: false,
         phase: 'retrieving',
       });
-      const table = cache.table();
       for (const [s, settings] of SETTINGS.entries()) {
         const document = { id, text, source: id };
         const plan = { window: 128, stride: 64, maxTokens: TARGETS };

@@ -8,6 +8,9 @@ const optionsSchema = z.strictObject({
   lambda: z.number().min(0).max(1).optional(),
   temperature: z.number().positive().optional(),
   gate: z.boolean().optional(),
+  cache: z.boolean().optional(),
+  pointers: z.boolean().optional(),
+  adaptive: z.union([z.boolean(), z.number().min(0).max(1)]).optional(),
   stores: z.array(z.string()).min(1).optional(),
   excludeDocuments: z.array(z.string()).optional(),
   neighbors: z.int().min(0).optional(),
@@ -29,6 +32,6 @@ export function readOptions(given: unknown): KnnLMOptions {
 }
 
 export function memoryOf(options: KnnLMOptions): GenerateRequest {
-  const { k, lambda, temperature, gate, stores, ...rest } = options;
-  return { ...rest, knn: { k, lambda, temperature, gate, stores } };
+  const { k, lambda, temperature, gate, cache, pointers, adaptive, stores, ...rest } = options;
+  return { ...rest, knn: { k, lambda, temperature, gate, cache, pointers, adaptive, stores } };
 }

@@ -11,6 +11,7 @@ import {
   type MachineOptions,
   machineOptions,
   metadataField,
+  positiveInteger,
   type RetrievalOptions,
   retrievalSettings,
   share,
@@ -27,6 +28,11 @@ export interface MemoryOptions extends StoreOptions, RetrievalOptions {
   storeLambda?: Record<string, number>;
   /** False for --no-gate. */
   gate?: boolean;
+  /** True without a weight, false for --no-cache; likewise `adaptive`. */
+  cache?: boolean | number;
+  pointers?: boolean;
+  adaptive?: boolean | number;
+  minPointers?: number;
   only?: string[];
   metadata?: Record<string, string>;
   onIndexFailure?: 'error' | 'lm';
@@ -39,13 +45,17 @@ export function addStoreOptions(command: Command): Command {
     .option('--store <folder>', 'another store to search together with it (repeatable)', collect);
 }
 
-/** Everything of retrieval and of the machine, for the commands that use a store's settings. */
-export function addMemoryOptions(command: Command): Command {
+/**
+ * Everything of retrieval and of the machine, for the commands that use a store's settings.
+ * @param forTexts false where no text is read token by token: nothing is remembered or followed there
+ */
+export function addMemoryOptions(command: Command, { forTexts = true } = {}): Command {
   addRetrievalOptions(command, "default: the store's");
   command.option(
     '--no-gate',
     "weigh neighbors by the store's lambda and temperature though it has a gate (any of the three above does so too)",
   );
+  if (forTexts) addAdaptiveOptions(command);
   addStoreOptions(command).option(
     '--store-lambda <name=share>',
     'with several stores, a lambda for each in place of one, by the names of their folders (repeatable)',
@@ -63,6 +73,36 @@ export function addMemoryOptions(command: Command): Command {
       metadataField,
     );
   return addMachineOptions(command);
+}
+
+/** What is remembered, followed and skipped, beside the neighbors of each query. */
+function addAdaptiveOptions(command: Command): void {
+  command
+    .addOption(
+      new Option(
+        '--cache [share]',
+        "remember the text read so far as a small store of its own, with this weight where no gate weighs it (default: the store's, where its settings hold)",
+      ).argParser(share),
+    )
+    .option('--no-cache', 'do not')
+    .option(
+      '--pointers',
+      "follow neighbors that agreed with the text: what comes next in their documents is a neighbor of the next token (default: the store's, where its settings hold)",
+    )
+    .option('--no-pointers', 'do not')
+    .addOption(
+      new Option(
+        '--adaptive [share]',
+        'skip about this share of the searches, those that promise least by what the store has learned from tuning; follows pointers (default: as much as costs nothing, where the store has learned that)',
+      ).argParser(share),
+    )
+    .option('--no-adaptive', 'search for every token')
+    .addOption(
+      new Option(
+        '--min-pointers <n>',
+        'search only where fewer pointers are left, as RetoMaton does; follows pointers',
+      ).argParser(positiveInteger),
+    );
 }
 
 /** For the commands whose result is of use without the memory too. */
@@ -87,6 +127,12 @@ export function memoryRequest(options: MemoryOptions): RetrievalRequest {
   return {
     ...retrievalSettings(options),
     ...(options.gate === false && { gate: false }),
+    ...(options.cache !== undefined && {
+      cache: typeof options.cache === 'number' ? { lambda: options.cache } : options.cache,
+    }),
+    ...(options.pointers !== undefined && { pointers: options.pointers }),
+    ...(options.adaptive !== undefined && { adaptive: options.adaptive }),
+    ...(options.minPointers !== undefined && { minPointers: options.minPointers }),
     ...(options.onIndexFailure && { onIndexFailure: options.onIndexFailure }),
     ...(options.storeLambda && { lambdas: options.storeLambda }),
     ...((options.only || options.metadata) && {

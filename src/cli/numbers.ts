@@ -59,12 +59,35 @@ export function measure(value: number): string {
   return value < 1000 ? value.toFixed(value < 10 ? 3 : 2) : count(value);
 }
 
-/** k 1024, λ 0.7, T 8; with a gate λ and T are not used: k 1024, gate; λ by store: k 64, λ notes 0.2 letters 0.4, T 8 */
+/**
+ * k 1024, λ 0.7, T 8; with a gate λ and T are not used: k 1024, gate, cache, pointers; λ by store: k 64, λ notes 0.2 letters
+ * 0.4, T 8; a cache without a gate has numbers of its own: k 1024, λ 0.7, T 8, cache λ 0.1 T 4
+ */
 export function settingsText(settings: Omit<UsedSettings, 'gate'> & { gate?: unknown }): string {
   const short = (value: number) => String(Number(value.toPrecision(4)));
-  const { k, lambda, lambdas, temperature, gate } = settings;
-  if (gate) return `k ${k}, gate`;
+  const { k, lambda, lambdas, temperature, gate, cache } = settings;
   const own =
     lambdas && Object.entries(lambdas).map(([name, share]) => `${oneLine(name)} ${short(share)}`);
-  return `k ${k}, λ ${own?.join(' ') ?? short(lambda)}, T ${short(temperature)}`;
+  return [
+    `k ${k}`,
+    ...(gate ? ['gate'] : [`λ ${own?.join(' ') ?? short(lambda)}`, `T ${short(temperature)}`]),
+    ...(cache
+      ? [gate ? 'cache' : `cache λ ${short(cache.lambda)} T ${short(cache.temperature)}`]
+      : []),
+    ...partsText(settings),
+  ].join(', ');
+}
+
+function partsText({
+  pointers,
+  minPointers,
+  adaptive,
+  semantics,
+}: Omit<UsedSettings, 'gate'>): string[] {
+  return [
+    ...(pointers ? ['pointers'] : []),
+    ...(minPointers !== undefined ? [`searches below ${count(minPointers)} pointers`] : []),
+    ...(adaptive !== undefined ? [`about ${Math.round(adaptive * 100)}% of searches skipped`] : []),
+    ...(semantics !== undefined ? [`arithmetic of ${semantics}`] : []),
+  ];
 }

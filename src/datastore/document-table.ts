@@ -180,6 +180,14 @@ export class DocumentTable implements Iterable<DocumentRecord> {
     return { row, document, position: entry - document.start };
   }
 
+  /** Whether an entry is not its document's last. @param entry 0 to n - 1 */
+  continues(entry: number): boolean {
+    const s = lastAtMost(this.#segments.length, (i) => this.#segments[i]!.start <= entry);
+    const { lines, start } = this.#segments[s]!;
+    const row = lastAtMost(lines.length, (i) => start + lines.starts[i]! <= entry);
+    return entry + 1 < start + lines.starts[row + 1]!;
+  }
+
   /** Rows of live documents, in entry order. */
   *liveRows(): Generator<number> {
     for (let row = 0; row < this.length; row++) if (!this.isDeleted(row)) yield row;

@@ -1,5 +1,8 @@
 /** What a manifest must look like. Apart from manifest.ts because it loads zod. */
 import { z } from 'zod';
+import { expertCount, featureCount, type GateShape, skipFeatureCount } from './gate-sizes.ts';
+
+const SIZES = 'the sizes do not fit together';
 
 const count = z.int().min(0);
 const positive = z.int().min(1);
@@ -34,19 +37,44 @@ const gate = z
   .strictObject({
     temperatures: z.array(z.number().positive()).min(1),
     ranks: z.array(positive),
+    usesModel: z.boolean().optional(),
+    runs: z.array(z.number().positive()).min(1).optional(),
+    cache: z
+      .strictObject({
+        temperatures: z.array(z.number().positive()).min(1),
+        ranks: z.array(positive),
+      })
+      .optional(),
     means: z.array(z.number()),
     deviations: z.array(z.number().positive()),
     weights: z.array(z.array(z.number())),
   })
-  .refine(({ temperatures, ranks, means, deviations, weights }) => {
-    const features = ranks.length + 2 * temperatures.length;
+  .refine((one) => {
+    const features = featureCount(one as GateShape);
     return (
-      means.length === features &&
-      deviations.length === features &&
-      weights.length === temperatures.length + 1 &&
-      weights.every((row) => row.length === features + 1)
+      one.means.length === features &&
+      one.deviations.length === features &&
+      one.weights.length === expertCount(one as GateShape) &&
+      one.weights.every((row) => row.length === features + 1)
     );
-  }, 'the sizes do not fit together');
+  }, SIZES);
+
+const skip = z
+  .strictObject({
+    gate,
+    means: z.array(z.number()),
+    deviations: z.array(z.number().positive()),
+    weights: z.array(z.number()),
+    thresholds: z
+      .array(z.strictObject({ skipped: z.number().min(0).max(1), threshold: z.number() }))
+      .min(1),
+  })
+  .refine(({ gate: own, means, deviations, weights }) => {
+    const features = skipFeatureCount(own as GateShape);
+    return (
+      means.length === features && deviations.length === features && weights.length === features + 1
+    );
+  }, SIZES);
 
 const settings = z.strictObject({
   k: positive,
@@ -54,6 +82,12 @@ const settings = z.strictObject({
   temperature: z.number().positive(),
   source: z.enum(['default', 'given', 'self-tuned', 'tuned']),
   gate: gate.optional(),
+  cache: z
+    .strictObject({ lambda: z.number().min(0).max(1), temperature: z.number().positive() })
+    .optional(),
+  pointers: z.literal(true).optional(),
+  skip: skip.optional(),
+  adaptive: z.number().min(0).max(1).optional(),
   evidence: metadata.optional(),
 });
 

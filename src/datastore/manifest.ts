@@ -136,13 +136,14 @@ export const liveEntriesOf = (manifest: Manifest): number =>
 
 /**
  * Settings of a store from which something was taken out for good. What it had found on its own documents had been learned
- * from that too; so had a gate, and the evidence of tuning. What a user chose stays: k, λ and T.
+ * from that too; so had a gate, when to skip searches, and the evidence of tuning. What a user chose stays: k, λ and T, and
+ * the weight and temperature of the text read so far. Pointers were followed for the gate.
  */
 export function withoutTraces(settings: SettingsRecord | null): SettingsRecord | null {
   if (settings?.source === 'self-tuned') return null;
   if (settings?.source !== 'tuned') return settings;
-  const { k, lambda, temperature, source } = settings;
-  return { k, lambda, temperature, source };
+  const { gate, pointers, skip, adaptive, evidence, ...chosen } = settings;
+  return chosen;
 }
 
 /** Deleted ranges with one more, which must not overlap them. */
@@ -300,8 +301,12 @@ const show = (value: unknown): string => JSON.stringify(value)?.slice(0, 60) ?? 
 /** Errors: `DISK_FULL`, `IO`. The manifest before stays whole then. */
 export async function writeManifest(store: string, manifest: Manifest): Promise<void> {
   // In one order of fields, whoever made the settings.
-  const { k, lambda, temperature, source, gate, evidence } = manifest.settings ?? {};
-  const settings = manifest.settings && { k, lambda, temperature, source, gate, evidence };
+  const { k, lambda, temperature, source, gate, cache, pointers, skip, adaptive, evidence } =
+    manifest.settings ?? {};
+  const settings = manifest.settings && {
+    ...{ k, lambda, temperature, source },
+    ...{ gate, cache, pointers, skip, adaptive, evidence },
+  };
   const version = manifest.pairs ? 3 : manifest.codes === undefined ? 1 : 2;
   const fields = JSON.stringify({ ...manifest, version, settings }, null, 2).slice(
     0,

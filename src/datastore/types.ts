@@ -38,18 +38,49 @@ export interface RetrievalSettings {
   temperature: number;
 }
 
-/** The numbers of a gate, which weighs the neighbors of each query (`knnlm/gate.ts`). Shapes: J temperatures, F features. */
+/**
+ * The numbers of a gate, which weighs what was found for each query (`knnlm/gate.ts`). Shapes: J temperatures of the neighbors,
+ * F features, E experts: the model, the neighbors at each temperature, then those of `runs` and of `cache`.
+ */
 export interface GateParameters {
   /** (J) ascending, each twice the one before, in units of squared distance. */
   temperatures: number[];
   /** Ranks, from 1, whose distances are features. */
   ranks: number[];
+  /** Whether the model's largest log-probability is a feature. */
+  usesModel?: boolean;
+  /** Temperatures at which pointers vote by the tokens they have gone along with the text; ascending, each twice the one before. */
+  runs?: number[];
+  /** The same for the text's own past, by distance. */
+  cache?: { temperatures: number[]; ranks: number[] };
   /** (F) what is subtracted from a feature, */
   means: number[];
   /** (F) and what it is then divided by. */
   deviations: number[];
-  /** (J + 1, F + 1) weights and a bias, last: the model's row first, then one per temperature. */
+  /** (E, F + 1) weights and a bias, last. */
   weights: number[][];
+}
+
+/** Weight and temperature of the continuous cache where no gate weighs it. */
+export interface CacheSettings {
+  /** Its share of the mixture, 0 to 1; the rest is the model's and the neighbors', as without it. */
+  lambda: number;
+  /** Softmax temperature over negative squared distances. */
+  temperature: number;
+}
+
+/** When a search is skipped (`knnlm/skip.ts`). Shapes: F features. */
+export interface SkipParameters {
+  /** Weighs what is known where the index was not asked. */
+  gate: GateParameters;
+  /** (F) what is subtracted from a feature, */
+  means: number[];
+  /** (F) and what it is then divided by. */
+  deviations: number[];
+  /** (F + 1) weights and a bias, last: together the nats that a search is expected to gain. */
+  weights: number[];
+  /** The index is asked where more is expected: what share of the searches each threshold skips, ascending. */
+  thresholds: { skipped: number; threshold: number }[];
 }
 
 /** Where the settings come from, for whoever wants to trust them. */
@@ -58,6 +89,14 @@ export interface SettingsRecord extends RetrievalSettings {
   source: 'default' | 'given' | 'self-tuned' | 'tuned';
   /** Takes the place of lambda and temperature, which hold where it is switched off. Made for this very k. */
   gate?: GateParameters;
+  /** The text being read is remembered, by default. */
+  cache?: CacheSettings;
+  /** Neighbors are followed from token to token, by default. */
+  pointers?: true;
+  /** What tells which searches promise little. */
+  skip?: SkipParameters;
+  /** Share of the searches that is skipped, by default. */
+  adaptive?: number;
   /** What they were tuned on and what was measured. */
   evidence?: Record<string, unknown>;
 }

@@ -7,7 +7,7 @@
  * A query's distances are its inner products but for a constant and the factor -2, which p_kNN sees as a T twice as large.
  */
 import { FlatIndex } from '../indexes/flat-index.ts';
-import type { Neighbors, SearchOptions, VectorIndex } from '../indexes/vector-index.ts';
+import type { EntryRows, Neighbors, SearchOptions, VectorIndex } from '../indexes/vector-index.ts';
 import { Breather } from '../math/breather.ts';
 
 export class InnerProductIndex implements VectorIndex {
@@ -51,12 +51,21 @@ export class InnerProductIndex implements VectorIndex {
   }
 
   search(queries: Float32Array, options: SearchOptions): Promise<Neighbors> {
+    return this.#index.search(this.#raised(queries), options);
+  }
+
+  distances(queries: Float32Array, rows: EntryRows): Promise<Float32Array> {
+    return this.#index.distances(this.#raised(queries), rows);
+  }
+
+  /** Queries with a zero in the dimension that was added. */
+  #raised(queries: Float32Array): Float32Array {
     const d = this.dim;
     const raised = new Float32Array((queries.length / d) * (d + 1));
     for (let row = 0; row < queries.length / d; row++) {
       raised.set(queries.subarray(row * d, (row + 1) * d), row * (d + 1));
     }
-    return this.#index.search(raised, options);
+    return raised;
   }
 
   close(): Promise<void> {

@@ -143,7 +143,7 @@ export class Lab {
 
   async #collect(windows: TextWindow[], choice: Omit<FitChoice, 'text'>) {
     const { memory, retriever = memory.retriever, exclude } = choice;
-    const cache = await collectNeighbors(
+    const { neighbors } = await collectNeighbors(
       windows,
       { model: memory.model, retriever },
       {
@@ -155,7 +155,7 @@ export class Lab {
         signal: this.signal,
       },
     );
-    return cache.table();
+    return neighbors;
   }
 
   async #open(choice: StoreChoice): Promise<KnnLM> {

@@ -14,9 +14,11 @@ import {
   chunkRows,
   type KeyShape,
 } from './chunk.ts';
+import { rowsWithin } from './entry-rows.ts';
 import { compileKernels } from './kernels.ts';
 import { type IndexSource, searchChunks } from './search-chunks.ts';
-import type { Neighbors, SearchOptions, VectorIndex } from './vector-index.ts';
+import type { MeasureTask } from './search-task.ts';
+import type { EntryRows, Neighbors, SearchOptions, VectorIndex } from './vector-index.ts';
 import { WorkerPool } from './worker-pool.ts';
 
 export interface OpenIndexOptions {
@@ -130,6 +132,26 @@ export class FlatIndex implements VectorIndex {
       dim: this.dim,
     };
     return searchChunks(source, queries, options);
+  }
+
+  async distances(queries: Float32Array, { counts, ids }: EntryRows): Promise<Float32Array> {
+    const distances = new Float32Array(ids.length);
+    await Promise.all(
+      this.#chunks.map(async ({ first, layout }, chunk) => {
+        const own = rowsWithin({ counts, ids }, first, first + layout.rows);
+        if (own.places.length === 0) return;
+        const task: MeasureTask = {
+          kind: 'measure',
+          chunk,
+          queries,
+          counts: own.counts,
+          rows: own.ids,
+        };
+        const found = await this.#pool!.run<Float32Array>(task);
+        for (const [i, place] of own.places.entries()) distances[place] = found[i]!;
+      }),
+    );
+    return distances;
   }
 
   async close(): Promise<void> {

@@ -1,8 +1,9 @@
 /** Several indexes over consecutive entries as one: an inverted file and the newer entries that it does not hold, say. */
 import { Breather } from '../math/breather.ts';
 import type { IdRange } from '../math/vectors.ts';
+import { rowsWithin } from './entry-rows.ts';
 import { checkSearch } from './search-chunks.ts';
-import type { Neighbors, SearchOptions, VectorIndex } from './vector-index.ts';
+import type { EntryRows, Neighbors, SearchOptions, VectorIndex } from './vector-index.ts';
 
 export class JoinedIndex implements VectorIndex {
   readonly kind: string;
@@ -53,6 +54,20 @@ export class JoinedIndex implements VectorIndex {
       await breather.pause();
     }
     return result;
+  }
+
+  async distances(queries: Float32Array, { counts, ids }: EntryRows): Promise<Float32Array> {
+    const distances = new Float32Array(ids.length);
+    await Promise.all(
+      this.#parts.map(async (part, p) => {
+        const start = this.#starts[p]!;
+        const own = rowsWithin({ counts, ids }, start, start + part.size);
+        if (own.places.length === 0) return;
+        const found = await part.distances(queries, own);
+        for (const [i, place] of own.places.entries()) distances[place] = found[i]!;
+      }),
+    );
+    return distances;
   }
 
   async close(): Promise<void> {

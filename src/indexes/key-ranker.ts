@@ -1,7 +1,7 @@
 /** Exact distances of some entries by their stored keys, in worker threads: what an index elsewhere proposed is ranked here. */
 import { availableParallelism } from 'node:os';
 import type { KeySource } from '../math/vectors.ts';
-import type { RankedRows, RerankTask } from './ivf/ivf-task.ts';
+import type { MeasureTask, RankedRows, RerankTask } from './ivf/ivf-task.ts';
 import { compileListKernels } from './ivf/list-kernels.ts';
 import { WorkerPool } from './worker-pool.ts';
 
@@ -35,12 +35,19 @@ export class KeyRanker {
 
   /** Each query's entries, nearest first. Errors: `IO`, `STORE_CORRUPT`, `ABORTED`. */
   async rank(task: Omit<RerankTask, 'kind'>): Promise<RankedRows> {
-    this.#pool ??= new WorkerPool(
-      new URL('./rank-worker.js', import.meta.url),
-      this.#threads,
-      () => this.#start,
-    );
-    return await this.#pool.run<RankedRows>({ kind: 'rerank', ...task } satisfies RerankTask);
+    return await this.#workers.run<RankedRows>({ kind: 'rerank', ...task } satisfies RerankTask);
+  }
+
+  /** Distances of entries that ascend within each query, in their order. Errors: as `rank`. */
+  async measure(task: Omit<MeasureTask, 'kind'>): Promise<Float32Array> {
+    const wanted: MeasureTask = { kind: 'measure', ...task };
+    return await this.#workers.run<Float32Array>(wanted);
+  }
+
+  get #workers(): WorkerPool {
+    const script = new URL('./rank-worker.js', import.meta.url);
+    this.#pool ??= new WorkerPool(script, this.#threads, () => this.#start);
+    return this.#pool;
   }
 
   async close(): Promise<void> {

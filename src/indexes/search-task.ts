@@ -90,4 +90,21 @@ export interface PartialNeighbors {
   radii: Float64Array;
 }
 
-export type WorkerTask = StatisticsTask | EncodeTask | SampleTask | ReadyTask | SearchTask;
+/** Distances of some rows of a chunk, each query's in ascending order. Gives a `Float32Array`. */
+export interface MeasureTask {
+  kind: 'measure';
+  chunk: number;
+  /** (q, d) */
+  queries: Float32Array;
+  /** (q) as many as `rows` has of each. */
+  counts: Uint32Array;
+  rows: Uint32Array;
+}
+
+export type WorkerTask =
+  | StatisticsTask
+  | EncodeTask
+  | SampleTask
+  | ReadyTask
+  | SearchTask
+  | MeasureTask;

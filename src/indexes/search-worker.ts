@@ -10,6 +10,7 @@ import { DotScanner, type Scanner } from './scanner.ts';
 import type {
   Encoded,
   EncodeTask,
+  MeasureTask,
   PartialNeighbors,
   SearchTask,
   Statistics,
@@ -126,6 +127,21 @@ async function search(view: ChunkView, task: SearchTask): Promise<PartialNeighbo
   return new TileSearch(view, space!, scanner, task).run();
 }
 
+function measure(view: ChunkView, { queries, counts, rows }: MeasureTask): Float32Array {
+  const distances = new Float32Array(rows.length);
+  const bits = new Uint32Array(distances.buffer);
+  let at = 0;
+  let start = 0;
+  for (const [q, count] of counts.entries()) {
+    view.f64.set(queries.subarray(q * dim, (q + 1) * dim), view.scratch.query64 / 8);
+    view.distances(rows.subarray(start, start + count), (_, found) => {
+      bits[at++] = found;
+    });
+    start += count;
+  }
+  return distances;
+}
+
 function encodeWide(queries: Float32Array, codeSpace: CodeSpace) {
   const range = { most: 32767, mostSum: (2 ** 31 - 1) / 255 };
   return Array.from({ length: queries.length / dim }, (_, q) =>
@@ -156,6 +172,8 @@ async function perform(task: WorkerTask): Promise<unknown> {
     }
     case 'search':
       return search(views[task.chunk]!, task);
+    case 'measure':
+      return measure(views[task.chunk]!, task);
   }
 }
 

@@ -26,6 +26,14 @@ export interface Neighbors {
   values?: Uint32Array;
 }
 
+/** Entries whose distances are wanted, query after query. */
+export interface EntryRows {
+  /** (q) how many of the ids are of each query. */
+  counts: Uint32Array;
+  /** Entry ids, ascending within a query. */
+  ids: Uint32Array;
+}
+
 export interface VectorIndex {
   /** What kind of index this is, as `info` prints it: `flat`, `ivf`, … */
   readonly kind: string;
@@ -37,5 +45,12 @@ export interface VectorIndex {
   readonly memoryBytes: number;
   /** @param queries (q, d) row-major. Errors: `INVALID_ARGUMENT` for a wrong width or k < 1, `ABORTED`. */
   search(queries: Float32Array, options: SearchOptions): Promise<Neighbors>;
+  /**
+   * Squared L2 distances of entries that are known without a search: from their keys, or from the codes where keys were
+   * dropped.
+   * @param queries (q, d)
+   * @returns as many as there are ids, in their order. Errors: `IO`, `STORE_CORRUPT`.
+   */
+  distances(queries: Float32Array, rows: EntryRows): Promise<Float32Array>;
   close(): Promise<void>;
 }

@@ -5,8 +5,6 @@
  * value is the target. The neighbors for any smaller k are a prefix, so every setting can be tried without searching
  * again. The arrays lie in shared memory: the worker that searches the settings reads them without a copy.
  */
-import { groupByValue } from './gate.ts';
-
 /** Plain arrays, as they are sent to a worker. Shapes: q targets, k neighbors. */
 export interface NeighborTable {
   /** q */
@@ -18,16 +16,9 @@ export interface NeighborTable {
   distances: Float32Array;
   /** (q, ceil(k / 8)) bit i of a row: neighbor i's value is the target. Least significant bit first. */
   matches: Uint8Array;
-  /** Every so many-th target's neighbors are kept grouped by value, for the gate. */
-  groupsEvery: number;
-  /** (ceil(q / groupsEvery), k) neighbors with equal values share a number; those numbers are 0, 1, … by nearest member. */
-  groups: Uint16Array;
   /** (q) Which resampling unit (document or window) the target belongs to, from 0. */
   units: Int32Array;
 }
-
-/** Targets whose groups are kept, at most: enough to fit a gate, and 41 MB at k = 1,024. */
-const GROUPED_TARGETS = 20_000;
 
 /** One batch of targets with their neighbors. */
 export interface NeighborBatch {
@@ -40,13 +31,10 @@ export interface NeighborBatch {
   /** Neighbors per target, at least the cache's k, or fewer where the datastore is smaller. */
   k: number;
   /** (b, k) */
-  distances: Float32Array;
+  distances: ArrayLike<number>;
   /** (b, k) token ids that followed. */
-  values: Uint32Array;
+  values: ArrayLike<number>;
 }
-
-/** Groups are numbered in 16 bits. */
-export const MOST_NEIGHBORS = 65_536;
 
 export class CachedNeighbors {
   readonly k: number;
@@ -58,17 +46,13 @@ export class CachedNeighbors {
   constructor(capacity: number, k: number) {
     this.capacity = capacity;
     this.k = k;
-    if (k > MOST_NEIGHBORS) throw new Error('Groups of neighbors are numbered in 16 bits.');
     const shared = (bytes: number): SharedArrayBuffer => new SharedArrayBuffer(bytes);
-    const groupsEvery = Math.max(1, Math.ceil(capacity / GROUPED_TARGETS));
     this.#table = {
       targets: capacity,
       k,
       lm: new Float32Array(shared(4 * capacity)),
       distances: new Float32Array(shared(4 * capacity * k)),
       matches: new Uint8Array(shared(capacity * Math.ceil(k / 8))),
-      groupsEvery,
-      groups: new Uint16Array(shared(2 * k * Math.ceil(capacity / groupsEvery))),
       units: new Int32Array(shared(4 * capacity)),
     };
   }
@@ -80,35 +64,33 @@ export class CachedNeighbors {
 
   /** Adds one row of a batch. */
   append(batch: NeighborBatch, row: number): void {
-    if (this.#length === this.capacity) throw new Error('The neighbor cache is full.');
-    const { lm, distances, matches, units, groups, groupsEvery } = this.#table;
-    const at = this.#length++;
+    this.set(this.#length, batch, row);
+  }
+
+  /** Puts one row of a batch in a place; every place up to the last must be filled in the end. */
+  set(at: number, batch: NeighborBatch, row: number): void {
+    if (at >= this.capacity) throw new Error('The neighbor cache is full.');
+    const { lm, distances, matches, units } = this.#table;
+    this.#length = Math.max(this.#length, at + 1);
     const kept = Math.min(this.k, batch.k);
     const from = row * batch.k;
     const target = batch.targets[row]!;
     const matchRow = at * Math.ceil(this.k / 8);
     lm[at] = batch.lm[row]!;
     units[at] = batch.units[row]!;
-    distances.set(batch.distances.subarray(from, from + kept), at * this.k);
-    distances.fill(Number.POSITIVE_INFINITY, at * this.k + kept, (at + 1) * this.k);
+    const start = at * this.k;
+    for (let i = 0; i < kept; i++) distances[start + i] = batch.distances[from + i]!;
+    distances.fill(Number.POSITIVE_INFINITY, start + kept, start + this.k);
     for (let i = 0; i < kept; i++) {
       if (batch.values[from + i] !== target) continue;
       if (batch.distances[from + i] === Number.POSITIVE_INFINITY) continue;
       matches[matchRow + (i >> 3)]! |= 1 << (i & 7);
     }
-    if (at % groupsEvery === 0) {
-      const start = (at / groupsEvery) * this.k;
-      groupByValue(
-        batch.values.subarray(from, from + kept),
-        kept,
-        groups.subarray(start, start + kept),
-      );
-    }
   }
 
   /** What is held, as views. */
   table(): NeighborTable {
-    const { lm, distances, matches, units, groups, groupsEvery } = this.#table;
+    const { lm, distances, matches, units } = this.#table;
     const targets = this.#length;
     return {
       targets,
@@ -116,8 +98,6 @@ export class CachedNeighbors {
       lm: lm.subarray(0, targets),
       distances: distances.subarray(0, targets * this.k),
       matches: matches.subarray(0, targets * Math.ceil(this.k / 8)),
-      groupsEvery,
-      groups: groups.subarray(0, Math.ceil(targets / groupsEvery) * this.k),
       units: units.subarray(0, targets),
     };
   }

@@ -1,138 +1,227 @@
-/** Scores windows and retrieves the neighbors of their wanted positions, in batches, into a cache. */
+/** Scores windows and retrieves what memory holds for their wanted positions, in batches, into tables for fitting. */
 import { KnnLMError } from '../errors.ts';
-import { Breather } from '../math/breather.ts';
 import type { IdRange } from '../math/vectors.ts';
 import type { LanguageModel, ScoredWindow } from '../model/language-model.ts';
-import { CachedNeighbors } from './cached-neighbors.ts';
+import { CachedEvidence, type EvidenceTable, MOST_EVIDENCE } from './cached-evidence.ts';
+import { CachedNeighbors, type NeighborTable } from './cached-neighbors.ts';
+import { ContinuousCache } from './continuous-cache.ts';
+import { readLanes, type TextLane } from './read-lanes.ts';
 import { sourcesOf } from './read-tokens.ts';
+import { Lane, Recaller } from './recall.ts';
 import type { Retriever } from './retriever.ts';
 import type { TuningWindow } from './tuning-windows.ts';
 import type { Progress } from './types.ts';
 
 /** Positions handed to the model at once, as in evaluation. */
 const POSITIONS_AT_ONCE = 8192;
-/** Queries searched at once: enough for the index to batch; k = 1,024 neighbors of each take 25 MB. */
-const QUERIES_AT_ONCE = 2048;
 
 export interface CollectOptions {
   k: number;
   /** Resample documents; else windows, when documents are few. */
   unitIsDocument: boolean;
+  /** Whether the text so far and pointers are collected too. Default false. */
+  withEvidence?: boolean;
+  /** Targets of which they are kept, at most. Default `MOST_EVIDENCE`. */
+  mostEvidence?: number;
   exclude?: readonly IdRange[];
   phase: string;
   onProgress?: (progress: Progress) => void;
   signal?: AbortSignal;
 }
 
-/** Errors: `ABORTED`. */
+export interface Collected {
+  neighbors: NeighborTable;
+  /** Of some of the targets. */
+  evidence?: EvidenceTable;
+}
+
+/** Errors: `ABORTED`, `INVALID_ARGUMENT` when there is not so much memory. */
 export async function collectNeighbors(
   windows: readonly TuningWindow[],
   { model, retriever }: { model: LanguageModel; retriever: Retriever },
   options: CollectOptions,
-): Promise<CachedNeighbors> {
-  const total = windows.reduce((sum, { positions }) => sum + positions.length, 0);
+): Promise<Collected> {
   const k = Math.max(1, Math.min(options.k, retriever.index.size));
-  const cache = openCache(total, k);
-  let group = score(0);
+  const { tables, firsts, total } = openTables(windows, k, options);
+  const recaller = new Recaller(retriever, {
+    settings: { k, lambda: 1, temperature: 1, ...(options.withEvidence && { pointers: true }) },
+    exclude: options.exclude,
+    signal: options.signal,
+  });
+  const texts = new Texts(model.info.keyDim);
+  let done = 0;
+  let group = scoreGroup(windows, 0, model);
   for (let at = 0; at < windows.length; ) {
     const scored = await group.scored;
     const { count } = group;
     // The model reads the next group while this one is searched.
-    group = score(at + count);
-    for (const batch of queryBatches(windows, scored, { at, count, dim: model.info.keyDim })) {
-      if (options.signal?.aborted) throw new KnnLMError('ABORTED', 'The tuning was stopped.');
-      await searchBatch(batch);
-      options.onProgress?.({ done: cache.length, total, unit: 'tokens', phase: options.phase });
+    group = scoreGroup(windows, at + count, model);
+    const own = windows.slice(at, at + count);
+    const lanes: TextLane[] = [];
+    for (const [i, window] of own.entries()) {
+      const cache = options.withEvidence ? await texts.read(window, scored[i]!) : undefined;
+      lanes.push(laneOf(window, scored[i]!, cache));
     }
+    for await (const steps of readLanes(lanes, recaller, { ...options, what: 'tuning' })) {
+      for (const { lane, at: step, recollection } of steps) {
+        const row = firsts[at + lane]! + step;
+        const target = lanes[lane]!.targets[step]!;
+        const position = own[lane]!.positions[step]!;
+        tables.neighbors.set(
+          row,
+          {
+            ...recollection.found,
+            k: recollection.found.values.length,
+            lm: [scored[lane]!.logProbs[position]!],
+            targets: [target],
+            units: [options.unitIsDocument ? own[lane]!.document : at + lane],
+          },
+          0,
+        );
+        tables.evidence?.set(row, recollection, target);
+      }
+      done += steps.length;
+      options.onProgress?.({ done, total, unit: 'tokens', phase: options.phase });
+    }
+    texts.forget();
     at += count;
   }
-  return cache;
-
-  function score(at: number): { count: number; scored: Promise<ScoredWindow[]> } {
-    let count = 0;
-    for (let held = 0; at + count < windows.length && held < POSITIONS_AT_ONCE; count++) {
-      held += windows[at + count]!.inputs.length;
-    }
-    const part = windows.slice(at, at + count);
-    const scored =
-      count === 0
-        ? Promise.resolve([])
-        : model.score(
-            part.map(({ inputs }) => inputs),
-            part.map(({ targets }) => targets),
-            { sources: sourcesOf(part) },
-          );
-    // When a search fails first, this one's failure must not go unhandled.
-    scored.catch(() => {});
-    return { count, scored };
-  }
-
-  async function searchBatch(batch: QueryBatch): Promise<void> {
-    const excludePerQuery = batch.windows.map((w) => windows[w]!.exclude ?? []);
-    const found = await retriever.retrieve(batch.queries, {
-      k,
-      exclude: options.exclude,
-      ...(excludePerQuery.some((ranges) => ranges.length > 0) && { excludePerQuery }),
-      signal: options.signal,
-    });
-    const units = batch.windows.map((w) => (options.unitIsDocument ? windows[w]!.document : w));
-    const rows = { ...batch, ...found, units };
-    const breather = new Breather();
-    for (let row = 0; row < batch.windows.length; row++) {
-      cache.append(rows, row);
-      if ((row & 31) === 0) await breather.pause();
-    }
-  }
+  return { neighbors: tables.neighbors.table(), evidence: tables.evidence?.table() };
 }
 
-/** Errors: `INVALID_ARGUMENT` when there is not so much memory. */
-function openCache(targets: number, k: number): CachedNeighbors {
+interface Tables {
+  neighbors: CachedNeighbors;
+  evidence: CachedEvidence | undefined;
+}
+
+/** Room for all windows, and the row of each one's first target. */
+function openTables(
+  windows: readonly TuningWindow[],
+  k: number,
+  options: CollectOptions,
+): { tables: Tables; firsts: number[]; total: number } {
+  const firsts: number[] = [];
+  let total = 0;
+  for (const { positions } of windows) {
+    firsts.push(total);
+    total += positions.length;
+  }
   try {
-    return new CachedNeighbors(targets, k);
+    const neighbors = new CachedNeighbors(total, k);
+    const evidence = options.withEvidence
+      ? openEvidence(windows, firsts, { ...options, k })
+      : undefined;
+    return {
+      tables: { neighbors, evidence },
+      firsts,
+      total,
+    };
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    const gigabytes = ((targets * k * 4.2) / 1e9).toFixed(1);
+    const gigabytes = ((total * k * 4.2) / 1e9).toFixed(1);
     throw new KnnLMError(
       'INVALID_ARGUMENT',
-      `${targets} tokens with ${k} neighbors each take ${gigabytes} GB of memory, more than there is. Use fewer tokens or a smaller k.`,
+      `${total} tokens with ${k} neighbors each take ${gigabytes} GB of memory, more than there is. Use fewer tokens or a smaller k.`,
       { cause: error },
     );
   }
 }
 
-interface QueryBatch {
-  /** (b, d) */
-  queries: Float32Array;
-  /** (b) */
-  lm: Float32Array;
-  /** (b) */
-  targets: Int32Array;
-  /** (b) number of the window each comes from */
-  windows: number[];
+/** Of whole windows, spread evenly where there are too many. */
+function openEvidence(
+  windows: readonly TuningWindow[],
+  firsts: readonly number[],
+  { k, mostEvidence = MOST_EVIDENCE }: Pick<CollectOptions, 'k' | 'mostEvidence'>,
+): CachedEvidence {
+  const total = windows.reduce((sum, { positions }) => sum + positions.length, 0);
+  const share = Math.min(1, mostEvidence / Math.max(1, total));
+  const rows: number[] = [];
+  const lanes: number[] = [];
+  for (const [w, { positions }] of windows.entries()) {
+    // Taken where the running share reaches the next whole window.
+    if (Math.floor((w + 1) * share) === Math.floor(w * share)) continue;
+    for (let i = 0; i < positions.length; i++) {
+      rows.push(firsts[w]! + i);
+      lanes.push(w);
+    }
+  }
+  return new CachedEvidence(rows, lanes, k);
 }
 
-/** The wanted positions of scored windows, gathered until they fill a batch. */
-function* queryBatches(
+function scoreGroup(
   windows: readonly TuningWindow[],
-  scored: readonly ScoredWindow[],
-  { at, count, dim }: { at: number; count: number; dim: number },
-): Generator<QueryBatch> {
-  const wanted: { window: number; position: number }[] = [];
-  for (let i = 0; i < count; i++) {
-    for (const position of windows[at + i]!.positions) wanted.push({ window: i, position });
+  at: number,
+  model: LanguageModel,
+): { count: number; scored: Promise<ScoredWindow[]> } {
+  let count = 0;
+  for (let held = 0; at + count < windows.length && held < POSITIONS_AT_ONCE; count++) {
+    held += windows[at + count]!.inputs.length;
   }
-  for (let start = 0; start < wanted.length; start += QUERIES_AT_ONCE) {
-    const part = wanted.slice(start, start + QUERIES_AT_ONCE);
-    const queries = new Float32Array(part.length * dim);
-    part.forEach(({ window, position }, row) => {
-      const { keys } = scored[window]!;
-      queries.set(keys.subarray(position * dim, (position + 1) * dim), row * dim);
-    });
-    yield {
-      queries,
-      lm: Float32Array.from(part, ({ window, position }) => scored[window]!.logProbs[position]!),
-      targets: Int32Array.from(part, (p) => windows[at + p.window]!.targets[p.position]!),
-      windows: part.map(({ window }) => at + window),
-    };
+  const part = windows.slice(at, at + count);
+  const scored =
+    count === 0
+      ? Promise.resolve([])
+      : model.score(
+          part.map(({ inputs }) => inputs),
+          part.map(({ targets }) => targets),
+          { sources: sourcesOf(part) },
+        );
+  // When a search fails first, this one's failure must not go unhandled.
+  scored.catch(() => {});
+  return { count, scored };
+}
+
+/** The pasts of the documents that windows are of. One that does not go on where the last one ended has its own past alone. */
+class Texts {
+  readonly #dim: number;
+  #document = -1;
+  /** Positions [first, end) of the document are remembered. */
+  #first = 0;
+  #end = 0;
+  #cache: ContinuousCache | undefined;
+
+  constructor(dim: number) {
+    this.#dim = dim;
   }
+
+  /** @returns the past of the window's document, its own states included, and where in it the window begins */
+  async read(
+    { document, start, targets }: TuningWindow,
+    { keys }: ScoredWindow,
+  ): Promise<{ cache: ContinuousCache; start: number }> {
+    if (!this.#cache || document !== this.#document || start > this.#end) {
+      this.#cache = await ContinuousCache.open(this.#dim);
+      this.#document = document;
+      this.#first = start;
+      this.#end = start;
+    }
+    const d = this.#dim;
+    for (let i = this.#end - start; i < targets.length; i++)
+      this.#cache.add(keys.subarray(i * d, (i + 1) * d), targets[i]!);
+    this.#end = start + targets.length;
+    return { cache: this.#cache, start: start - this.#first };
+  }
+
+  /** What no window from here on reaches. */
+  forget(): void {
+    this.#cache?.forgetBefore(this.#end - this.#first);
+  }
+}
+
+function laneOf(
+  { positions, targets, exclude }: TuningWindow,
+  { keys, best }: ScoredWindow,
+  past: { cache: ContinuousCache; start: number } | undefined,
+): TextLane {
+  const d = keys.length / targets.length;
+  const first = positions[0] ?? 0;
+  const end = (positions.at(-1) ?? -1) + 1;
+  return {
+    lane: new Lane(exclude),
+    targets: targets.subarray(first, end),
+    best: best.subarray(first, end),
+    queries: keys.subarray(first * d, end * d),
+    start: (past?.start ?? 0) + first,
+    cache: past?.cache,
+  };
 }

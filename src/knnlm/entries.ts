@@ -22,6 +22,8 @@ export interface Entries {
 export interface EntryDocuments extends Iterable<DocumentRecord> {
   /** `store` where several are joined. */
   locate(entry: number): { document: DocumentRecord; position: number; store?: string };
+  /** Whether the entry's document goes on with the next one. */
+  continues(entry: number): boolean;
 }
 
 /** A datastore among several. */
@@ -66,6 +68,10 @@ export class JoinedEntries implements Entries {
         const { name, datastore, start } = this.#partOf(entry);
         const { document, position } = datastore.documents.locate(entry - start);
         return { document: { ...document, start: document.start + start }, position, store: name };
+      },
+      continues: (entry) => {
+        const { datastore, start } = this.#partOf(entry);
+        return datastore.documents.continues(entry - start);
       },
     };
   }

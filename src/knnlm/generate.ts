@@ -1,16 +1,15 @@
 /** Generation from the mixture, token by token, each with the stored contexts that voted for it. */
 import { KnnLMError } from '../errors.ts';
 import type { IdRange } from '../math/vectors.ts';
-import type { LanguageModel, NextToken, ReadStates } from '../model/language-model.ts';
+import type { LanguageModel } from '../model/language-model.ts';
 import type { Tokenizer } from '../model/tokenizer.ts';
 import { citeEntries, type EntryHit } from './cite.ts';
-import { usedSettings } from './gate.ts';
-import { MemoryFailures, orWithoutMemory } from './index-failure.ts';
-import { mixture, votesOf } from './interpolate.ts';
+import { MemoryFailures } from './index-failure.ts';
 import { SequenceReader } from './reader.ts';
-import { type Retrieved, type RetrievedRow, type Retriever, retrievedRow } from './retriever.ts';
+import type { RetrievedRow, Retriever } from './retriever.ts';
 import { largest, Sampler } from './sampler.ts';
 import { StopStrings } from './stop-strings.ts';
+import { type Prediction, TextMemory } from './text-memory.ts';
 import type {
   Candidate,
   GeneratedToken,
@@ -18,7 +17,7 @@ import type {
   Generation,
   ResolvedSettings,
 } from './types.ts';
-import { Weigher } from './weigh.ts';
+import { usedSettings } from './used-settings.ts';
 import type { WindowPlan } from './windows.ts';
 
 export interface GenerateOptions
@@ -26,82 +25,6 @@ export interface GenerateOptions
     WindowPlan {
   settings: ResolvedSettings;
   exclude?: readonly IdRange[];
-}
-
-/** The distributions after a context, and what was retrieved for it. Shapes: V vocabulary, k neighbors. */
-export interface Prediction {
-  /** (V) log p of the mixture. */
-  logProbs: Float32Array;
-  /** (V) log p_LM. */
-  lm: Float32Array;
-  /** log p_kNN of the tokens with a vote. */
-  votes: Map<number, number>;
-  /** Undefined when nothing was searched: λ is 0, or the index failed. */
-  retrieved: Retrieved | undefined;
-  /** (k) shares of the vote, in the order of `retrieved`. */
-  weights: Float64Array;
-  /** Why the index could not be searched, where the model was to go on alone. */
-  failed?: string;
-}
-
-export interface PredictOptions extends Pick<GenerateOptions, 'settings' | 'exclude' | 'signal'> {
-  /** Of the settings: made once for all tokens of a text. */
-  weigher?: Weigher;
-  /** Search even when λ is 0 and nothing retrieved can count: the neighbors are what is wanted. */
-  alwaysSearch?: boolean;
-}
-
-/** One step of the method: search with the key, mix. */
-export async function predict(
-  next: NextToken,
-  retriever: Retriever,
-  options: PredictOptions,
-): Promise<Prediction> {
-  const { key, logProbs } = next;
-  return (await predictRows({ keys: key, logProbs }, 1, retriever, options))[0]!;
-}
-
-/** The same for several states, which are searched for together. @param rows B @returns (B) */
-export async function predictRows(
-  { keys, logProbs }: ReadStates,
-  rows: number,
-  retriever: Retriever,
-  {
-    settings,
-    exclude,
-    signal,
-    weigher = new Weigher(settings),
-    alwaysSearch = false,
-  }: PredictOptions,
-): Promise<Prediction[]> {
-  const { k, gate, lambdas } = settings;
-  const size = logProbs.length / rows;
-  const alone = Array.from({ length: rows }, (_, row): Prediction => {
-    const lm = logProbs.subarray(row * size, (row + 1) * size);
-    return {
-      logProbs: lm,
-      lm,
-      votes: new Map(),
-      retrieved: undefined,
-      weights: new Float64Array(0),
-    };
-  });
-  if (settings.lambda === 0 && !gate && !alwaysSearch) return alone;
-  const found = await orWithoutMemory(settings, () =>
-    retriever.retrieve(keys, {
-      k,
-      within: lambdas?.map(({ range }) => range),
-      exclude,
-      signal,
-    }),
-  );
-  if ('failed' in found) return alone.map((own) => ({ ...own, failed: found.failed }));
-  return alone.map(({ lm }, i) => {
-    const retrieved = retrievedRow(found, i);
-    const { lambda, weights } = weigher.weigh(retrieved);
-    const votes = votesOf(retrieved, weights);
-    return { logProbs: mixture(lm, votes, lambda), lm, votes, retrieved, weights };
-  });
 }
 
 /**
@@ -126,17 +49,17 @@ export async function* generate(
   const promptIds = await promptTokens(prompt, model);
   const stream = model.tokenizer.stream({ continuing: promptIds.length > 0 });
   const seen = new Set<number>(promptIds);
+  const memory = await TextMemory.open(promptIds, { model, retriever }, options);
   const reader = await SequenceReader.open(model, options);
   const tokens: GeneratedToken[] = [];
   const failures = new MemoryFailures();
-  const weigher = new Weigher(options.settings);
   let ended: GeneratedToken | undefined;
   let finishReason: Generation['finishReason'] = 'length';
   try {
     if (maxTokens > 0) await reader.read([model.tokenizer.bos, ...promptIds]);
     while (tokens.length < maxTokens) {
       if (options.signal?.aborted) throw new KnnLMError('ABORTED', 'The generation was stopped.');
-      const prediction = await predict(reader.next, retriever, { ...options, weigher });
+      const prediction = await memory.predict(reader.next);
       const id = sampler.next(prediction.logProbs, seen);
       if (model.info.stopTokens.includes(id)) {
         finishReason = 'stop';
@@ -153,6 +76,7 @@ export async function* generate(
         break;
       }
       seen.add(id);
+      memory.observe(id);
       if (tokens.length < maxTokens) await reader.read([id]);
     }
   } finally {
@@ -172,15 +96,16 @@ export async function* generate(
     tokens,
     finishReason,
     settings: usedSettings(options.settings),
+    searched: memory.searched,
     ...failures.result,
   };
 
   async function describeToken(
     id: number,
     text: string,
-    { logProbs, lm, votes, retrieved, weights, failed }: Prediction,
+    { logProbs, lm, votes, voters, weights, failed }: Prediction,
   ): Promise<GeneratedToken> {
-    const hits = retrieved ? supporters(id, retrieved, weights, options.neighbors ?? 4) : [];
+    const hits = supporters(id, voters, weights, options.neighbors ?? 4);
     return {
       id,
       text,

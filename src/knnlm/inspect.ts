@@ -3,9 +3,11 @@ import type { IdRange } from '../math/vectors.ts';
 import type { LanguageModel } from '../model/language-model.ts';
 import { citeEntries } from './cite.ts';
 import { Gate } from './gate.ts';
-import { type Prediction, predict, promptTokens } from './generate.ts';
+import { promptTokens } from './generate.ts';
+import { searchedRow } from './pointers.ts';
 import { SequenceReader } from './reader.ts';
-import { neighborRow, type Retriever } from './retriever.ts';
+import type { Retriever } from './retriever.ts';
+import { type Prediction, TextMemory } from './text-memory.ts';
 import type { InspectRequest, Neighbor, ResolvedSettings } from './types.ts';
 import type { WindowPlan } from './windows.ts';
 
@@ -34,6 +36,18 @@ export interface Inspection {
   milliseconds: { model: number; search: number };
 }
 
+/** What the text itself remembers is left out: the store is what is looked at. */
+function storeAlone({
+  k,
+  lambda,
+  temperature,
+  gate,
+  stores,
+  lambdas,
+}: ResolvedSettings): ResolvedSettings {
+  return { k, lambda, temperature, gate, stores, lambdas };
+}
+
 /** Errors: `INVALID_ARGUMENT`, `ABORTED`. */
 export async function inspect(
   context: string | readonly number[],
@@ -41,21 +55,25 @@ export async function inspect(
   retriever: Retriever,
   options: InspectOptions,
 ): Promise<Inspection> {
-  const { settings, exclude, signal, show = 0, around = 16 } = options;
+  const { settings, show = 0, around = 16 } = options;
   const started = performance.now();
   const ids = await promptTokens(context, model);
   const reader = await SequenceReader.open(model, options);
   try {
     const next = await reader.read([model.tokenizer.bos, ...ids]);
     const read = performance.now();
-    const prediction = await predict(next, retriever, {
-      settings: { ...settings, onIndexFailure: undefined },
-      exclude,
-      signal,
-      alwaysSearch: true,
-    });
+    const memory = await TextMemory.open(
+      ids,
+      { model, retriever },
+      {
+        ...options,
+        settings: storeAlone(settings),
+        alwaysSearch: true,
+      },
+    );
+    const prediction = await memory.predict(next);
     const found = performance.now();
-    const row = neighborRow(prediction.retrieved!, 0);
+    const row = prediction.voters;
     const count = Array.from(row.ids).filter((id) => id >= 0).length;
     const { datastore } = retriever;
     const { tokenizer } = model;
@@ -67,14 +85,19 @@ export async function inspect(
     return {
       tokens: Int32Array.from(ids),
       prediction,
-      places: Array.from(prediction.retrieved!.ids.subarray(0, count), (entry) => {
+      places: Array.from({ length: count }, (_, i) => row.ids[i]!).map((entry) => {
         const { document, position, store } = datastore.documents.locate(entry);
         return { entry, ...(store !== undefined && { store }), document: document.id, position };
       }),
-      distances: prediction.retrieved!.distances.subarray(0, count),
-      targets: prediction.retrieved!.values.subarray(0, count),
+      distances: Float32Array.from({ length: count }, (_, i) => row.distances[i]!),
+      targets: Uint32Array.from({ length: count }, (_, i) => row.values[i]!),
       neighbors: await citeEntries(hits, { datastore, tokenizer, around }),
-      ...(settings.gate && { gate: new Gate(settings.gate, settings.k).shares(row) }),
+      ...(settings.gate && {
+        gate: new Gate(settings.gate, count).shares({
+          row: searchedRow(row),
+          best: prediction.best,
+        }),
+      }),
       milliseconds: { model: read - started, search: found - read },
     };
   } finally {

@@ -4,9 +4,9 @@
  */
 import { Datastore } from '../datastore/datastore.ts';
 import type { LanguageModel } from '../model/language-model.ts';
-import { usedSettings } from './gate.ts';
 import { ownSettings } from './own-settings.ts';
 import type { BuildRequest, UsedSettings } from './types.ts';
+import { storedSettings } from './used-settings.ts';
 
 /** A store that has so many times the entries it had is worth the seconds. */
 const GROWTH = 1.25;
@@ -31,7 +31,7 @@ export async function keepTuned(
     const settings = await ownSettings(store, model, { onProgress, signal });
     if (!settings) return undefined;
     await datastore.updateSettings(settings);
-    return usedSettings(settings);
+    return storedSettings(settings);
   } finally {
     await datastore.close();
   }

@@ -11,8 +11,7 @@ import { citeEntries, type EntryHit } from './cite.ts';
 import { type CompactStoreOptions, compactStore, type StoreCompaction } from './compact-store.ts';
 import { evaluate } from './evaluate.ts';
 import { evaluateTranslations, type TranslationEvaluation } from './evaluate-translations.ts';
-import { usedSettings } from './gate.ts';
-import { candidatesOf, generate, predict, promptTokens } from './generate.ts';
+import { candidatesOf, generate, promptTokens } from './generate.ts';
 import { type Inspection, inspect } from './inspect.ts';
 import { keepTuned } from './keep-tuned.ts';
 import { removeFromMilvus } from './milvus/remove-from-milvus.ts';
@@ -23,6 +22,7 @@ import type { Retriever } from './retriever.ts';
 import { type ScoreTokensOptions, scoreTokens } from './score-tokens.ts';
 import type { OpenStoreIndex } from './snapshot.ts';
 import type { StoreInfo } from './store-info.ts';
+import { TextMemory } from './text-memory.ts';
 import { translate } from './translate.ts';
 import { type TuneRequest, type Tuning, tune } from './tune.ts';
 import type {
@@ -45,6 +45,7 @@ import type {
   TranslateRequest,
   Translation,
 } from './types.ts';
+import { usedSettings } from './used-settings.ts';
 import type { WindowPlan } from './windows.ts';
 
 const CANDIDATES_SHOWN = 10;
@@ -171,17 +172,19 @@ export class KnnLM {
       const [ids] = await this.model.encodeDocuments([context]);
       reader = await SequenceReader.open(this.model, this.#plan);
       const next = await reader.read([this.model.tokenizer.bos, ...ids!]);
-      const prediction = await predict(next, open.retriever, {
+      const parts = { model: this.model, retriever: open.retriever };
+      const memory = await TextMemory.open(ids!, parts, {
+        ...this.#plan,
         // Neighbors are what is asked for: without them there is no answer.
-        settings: { ...settings, onIndexFailure: undefined },
+        settings: { ...settings, onIndexFailure: undefined, skip: undefined },
         exclude,
         signal,
         alwaysSearch: true,
       });
-      const { retrieved, weights, logProbs, lm, votes } = prediction;
-      const hits = Array.from(retrieved!.ids.subarray(0, show), (entry, i) => ({
-        entry,
-        distance: retrieved!.distances[i]!,
+      const { voters, weights, logProbs, lm, votes } = await memory.predict(next);
+      const hits = Array.from({ length: Math.min(show, voters.values.length) }, (_, i) => ({
+        entry: voters.ids[i]!,
+        distance: voters.distances[i]!,
         weight: weights[i]!,
       })).filter(({ entry }) => entry >= 0);
       return {
@@ -288,13 +291,12 @@ export class KnnLM {
     documents: AsyncIterable<SourceDocument> | Iterable<SourceDocument>,
     request: EvaluateRequest = {},
   ): Promise<Evaluation> {
+    const { maxTokens, breakdown, onTokens, onProgress, signal } = request;
     const options = {
       ...this.#plan,
       settings: this.settings(request),
       exclude: this.#excluded(request, request.excludeDocuments),
-      maxTokens: request.maxTokens,
-      onProgress: request.onProgress,
-      signal: request.signal,
+      ...{ maxTokens, breakdown, onTokens, onProgress, signal },
     };
     const open = this.#open.hold();
     return evaluate(documents, this.model, open.retriever, options).finally(() => open.release());

@@ -1,5 +1,5 @@
 /** Stored entries with their index: queries in, neighbors with their values out. */
-import type { Neighbors, VectorIndex } from '../indexes/vector-index.ts';
+import type { EntryRows, Neighbors, VectorIndex } from '../indexes/vector-index.ts';
 import { Breather } from '../math/breather.ts';
 import type { IdRange } from '../math/vectors.ts';
 import type { Entries } from './entries.ts';
@@ -62,6 +62,14 @@ export class Retriever {
     return { ...found, values };
   }
 
+  /** Squared L2 distances of entries that are known already. @param queries (q, d) @returns in the order of the ids */
+  async distances(queries: Float32Array, rows: EntryRows): Promise<Float32Array> {
+    const started = performance.now();
+    const distances = await this.index.distances(queries, rows);
+    this.searchMs += performance.now() - started;
+    return distances;
+  }
+
   async #search(
     queries: Float32Array,
     { within, ...options }: RetrieveOptions & { exclude: readonly IdRange[] },
@@ -102,17 +110,6 @@ export function neighborRow(
   const start = row * k;
   const end = start + Math.min(k, atMost);
   return {
-    ids: ids.subarray(start, end),
-    distances: distances.subarray(start, end),
-    values: values.subarray(start, end),
-  };
-}
-
-/** One query's row as a search of its own, as views without copying. */
-export function retrievedRow({ k, ids, distances, values }: Retrieved, row: number): Retrieved {
-  const [start, end] = [row * k, (row + 1) * k];
-  return {
-    k,
     ids: ids.subarray(start, end),
     distances: distances.subarray(start, end),
     values: values.subarray(start, end),

@@ -1,26 +1,15 @@
 /** Runs the settings search in a worker thread: it computes for seconds, and the event loop must not wait. */
 import { Worker } from 'node:worker_threads';
 import { KnnLMError } from '../errors.ts';
-import type { NeighborTable } from './cached-neighbors.ts';
-import type { SettingsSearch } from './search-settings.ts';
-import type { TrainedGate } from './train-gate.ts';
-
-export interface OfflineTuning {
-  search: SettingsSearch;
-  /** Undefined when there were too few targets to fit one. */
-  gate?: TrainedGate;
-}
+import type { OfflineTask, OfflineTuning } from './fit-offline.ts';
 
 /** Errors: `ABORTED`. */
-export function runSettingsSearch(
-  table: NeighborTable,
-  signal?: AbortSignal,
-): Promise<OfflineTuning> {
+export function runSettingsSearch(task: OfflineTask, signal?: AbortSignal): Promise<OfflineTuning> {
   const stopped = (): KnnLMError => new KnnLMError('ABORTED', 'The tuning was stopped.');
   if (signal?.aborted) return Promise.reject(stopped());
   return new Promise((resolve, reject) => {
     const worker = new Worker(new URL('./search-settings-worker.js', import.meta.url), {
-      workerData: table,
+      workerData: task,
     });
     const stop = (): void => {
       reject(stopped());

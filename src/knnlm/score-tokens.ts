@@ -3,17 +3,19 @@
  * neighbors that voted and, when asked for, the most probable candidates at every position.
  */
 import { KnnLMError } from '../errors.ts';
-import { Breather } from '../math/breather.ts';
 import type { IdRange } from '../math/vectors.ts';
 import type { Decoder, LanguageModel } from '../model/language-model.ts';
 import { citeEntries } from './cite.ts';
-import type { Weighed } from './gate.ts';
+import { ContinuousCache } from './continuous-cache.ts';
 import { candidatesOf, supporters } from './generate.ts';
 import { interpolate, mixture, votesOf } from './interpolate.ts';
-import { neighborRow, type RetrievedRow, type Retriever } from './retriever.ts';
+import { readLanes, type TextLane } from './read-lanes.ts';
+import { Lane, Recaller } from './recall.ts';
+import { interpolateAs } from './reference-semantics.ts';
+import type { Retriever } from './retriever.ts';
 import { Trust } from './trust.ts';
 import type { ResolvedSettings, TokenNeighbor, TokenScore } from './types.ts';
-import { Weigher } from './weigh.ts';
+import { type Recollection, votedFor, votersOf, Weigher } from './weigh.ts';
 import { planWindows, type Window, type WindowPlan } from './windows.ts';
 
 export interface ScoreTokensOptions extends WindowPlan {
@@ -28,7 +30,7 @@ export interface ScoreTokensOptions extends WindowPlan {
   signal?: AbortSignal;
 }
 
-/** Queries searched at once. */
+/** Positions told at once. */
 const QUERIES_AT_ONCE = 256;
 /** Bytes of log-probabilities brought over from the model at once. */
 const STATES_BYTES = 2 ** 24;
@@ -39,6 +41,8 @@ interface States {
   keys: Float32Array;
   /** (T) log p_LM of the target. */
   lm: Float32Array;
+  /** (T) of the most probable token. */
+  best: Float32Array;
   /** (T, V), when candidates are wanted. */
   logProbs?: Float32Array;
 }
@@ -53,7 +57,8 @@ export async function* scoreTokens(
   retriever: Retriever,
   options: ScoreTokensOptions,
 ): AsyncGenerator<TokenScore[]> {
-  const mixer = new StepMixer(model, retriever, options);
+  const scorer = new TokenScorer(model, retriever, options);
+  if (options.settings.cache) scorer.cache = await ContinuousCache.open(model.info.keyDim);
   const inputs = new Int32Array(targets.length);
   inputs.set(targets.subarray(0, Math.max(0, targets.length - 1)), 1);
   inputs[0] = model.tokenizer.bos;
@@ -67,9 +72,14 @@ export async function* scoreTokens(
       const states = decoder
         ? readDistributions(own, window, model, decoder)
         : readScores(own, window, model, options.signal);
+      const lane = new Lane();
       for await (const { first, ...part } of states) {
         if (options.signal?.aborted) throw new KnnLMError('ABORTED', 'The scoring was stopped.');
-        yield await mixer.score(own.targets.subarray(first, first + part.lm.length), part);
+        const [start, end] = [first, first + part.lm.length];
+        yield await scorer.score(own.targets.subarray(start, end), part, {
+          lane,
+          start: window.start + first,
+        });
       }
     }
   } finally {
@@ -92,8 +102,13 @@ async function* readScores(
   const d = model.info.keyDim;
   for (let first = seen; first < length; first += QUERIES_AT_ONCE) {
     const end = Math.min(length, first + QUERIES_AT_ONCE);
-    const { keys, logProbs } = scored!;
-    yield { first, keys: keys.slice(first * d, end * d), lm: logProbs.slice(first, end) };
+    const { keys, logProbs, best } = scored!;
+    yield {
+      first,
+      keys: keys.slice(first * d, end * d),
+      lm: logProbs.slice(first, end),
+      best: best.slice(first, end),
+    };
   }
 }
 
@@ -115,44 +130,57 @@ async function* readDistributions(
       targets.subarray(first, end),
       (id, i) => logProbs[i * width + id]!,
     );
-    yield { first, keys, lm, logProbs };
+    const best = Float32Array.from(lm, (_, i) =>
+      logProbs.subarray(i * width, (i + 1) * width).reduce((a, b) => Math.max(a, b)),
+    );
+    yield { first, keys, lm, best, logProbs };
   }
 }
 
 /** Mixes one target after another; a gate's trust in the store follows the text. */
-class StepMixer {
+class TokenScorer {
   readonly #model: LanguageModel;
   readonly #retriever: Retriever;
   readonly #options: ScoreTokensOptions;
+  readonly #recaller: Recaller;
   readonly #weigher: Weigher;
   readonly #trust = new Trust();
-  readonly #breather = new Breather();
+  /** The text so far, where it is remembered. */
+  cache: ContinuousCache | undefined;
 
   constructor(model: LanguageModel, retriever: Retriever, options: ScoreTokensOptions) {
     this.#model = model;
     this.#retriever = retriever;
     this.#options = options;
+    const alwaysSearch = (options.neighbors ?? 0) > 0;
+    this.#recaller = new Recaller(retriever, { ...options, alwaysSearch });
     this.#weigher = new Weigher(options.settings);
   }
 
-  async score(targets: Int32Array, states: States): Promise<TokenScore[]> {
-    const { settings, exclude, signal, neighbors = 0 } = this.#options;
-    const wanted = settings.gate !== undefined || settings.lambda > 0 || neighbors > 0;
-    const found = wanted
-      ? await this.#retriever.retrieve(states.keys, {
-          k: settings.k,
-          within: settings.lambdas?.map(({ range }) => range),
-          exclude,
-          signal,
-        })
-      : undefined;
+  async score(
+    targets: Int32Array,
+    states: States,
+    place: { lane: Lane; start: number },
+  ): Promise<TokenScore[]> {
+    const d = states.keys.length / targets.length;
+    for (let i = 0; this.cache && i < targets.length; i++)
+      this.cache.add(states.keys.subarray(i * d, (i + 1) * d), targets[i]!);
+    const lane: TextLane = {
+      ...place,
+      targets,
+      best: states.best,
+      queries: states.keys,
+      cache: this.cache,
+    };
+    const { signal } = this.#options;
     const scored: TokenScore[] = [];
-    for (const [i, id] of targets.entries()) {
-      const row = found && neighborRow(found, i);
-      const all = this.#distribution(states, i, targets.length);
-      scored.push(await this.#mix(id, states.lm[i]!, row, all));
-      await this.#breather.pause();
+    for await (const steps of readLanes([lane], this.#recaller, { signal, what: 'scoring' })) {
+      for (const { at, recollection } of steps) {
+        const all = this.#distribution(states, at, targets.length);
+        scored.push(await this.#mix(targets[at]!, states.lm[at]!, recollection, all));
+      }
     }
+    this.cache?.forgetBefore(this.cache.length);
     return scored;
   }
 
@@ -165,55 +193,52 @@ class StepMixer {
   async #mix(
     id: number,
     lm: number,
-    row: RetrievedRow | undefined,
+    recollection: Recollection,
     all?: Float32Array,
   ): Promise<TokenScore> {
-    const weighed = this.#weigh(row);
-    let voted = 0;
-    if (row) {
-      for (let i = 0; i < row.values.length; i++)
-        if (row.values[i] === id) voted += weighed.weights[i]!;
-    }
-    const logPKnn = Math.log(voted);
-    const { candidates = 0, neighbors = 0, settings } = this.#options;
-    const trust = settings.gate ? this.#trust.share : 1;
-    const lambda = weighed.lambda * trust;
-    const logP = interpolate(lm, logPKnn, lambda);
-    if (settings.gate && row) this.#trust.next(interpolate(lm, logPKnn, weighed.lambda), lm);
-    const votes = all && row ? votesOf(row, weighed.weights) : new Map<number, number>();
+    const { lambda, weights } = this.#weigher.weigh(recollection);
+    const logPKnn = Math.log(votedFor(id, recollection, weights));
+    const { neighbors = 0, settings } = this.#options;
+    const trusted = settings.gate ? lambda * this.#trust.share : lambda;
+    const { semantics = 'exact' } = settings;
+    const logP = interpolateAs(semantics, { lm, knn: logPKnn, lambda: trusted });
+    if (settings.gate && lambda > 0) this.#trust.next(interpolate(lm, logPKnn, lambda), lm);
     return {
       id,
       logP,
       logPLm: lm,
       logPKnn,
-      ...(all && {
-        candidates: candidatesOf(
-          { logProbs: mixture(all, votes, lambda), lm: all, votes },
-          candidates,
-          this.#model.tokenizer,
-        ),
-      }),
-      neighbors: row && neighbors > 0 ? await this.#cite(id, row, weighed, neighbors) : [],
+      ...(all && { candidates: this.#candidates(recollection, { all, weights, trusted }) }),
+      neighbors: neighbors > 0 ? await this.#cite(id, recollection, weights, neighbors) : [],
+      ...(!recollection.searched && this.#recaller.needsIndex && { searched: false as const }),
     };
   }
 
-  #weigh(row: RetrievedRow | undefined): Weighed {
-    const nothing = !row || row.distances[0] === Number.POSITIVE_INFINITY;
-    return nothing
-      ? { lambda: 0, weights: new Float64Array(row?.values.length ?? 0) }
-      : this.#weigher.weigh(row);
+  /** @param all (V) log p_LM */
+  #candidates(
+    recollection: Recollection,
+    { all, weights, trusted }: { all: Float32Array; weights: Float64Array; trusted: number },
+  ) {
+    const votes = votesOf(votersOf(recollection), weights);
+    const { candidates = 0 } = this.#options;
+    return candidatesOf(
+      { logProbs: mixture(all, votes, trusted), lm: all, votes },
+      candidates,
+      this.#model.tokenizer,
+    );
   }
 
   async #cite(
     id: number,
-    row: RetrievedRow,
-    { weights }: Weighed,
+    { row }: Recollection,
+    weights: Float64Array,
     wanted: number,
   ): Promise<TokenNeighbor[]> {
     const { around } = this.#options;
     const { datastore } = this.#retriever;
     const { tokenizer } = this.#model;
-    const hits = supporters(id, row, weights, wanted);
+    const own = weights.subarray(0, row.values.length);
+    const hits = supporters(id, row, own, wanted);
     if (around === undefined) {
       return hits.map((hit) => {
         const { document, position, store } = datastore.documents.locate(hit.entry);

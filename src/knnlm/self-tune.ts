@@ -12,7 +12,13 @@ import type { Entries } from './entries.ts';
 import { DEFAULT_SETTINGS } from './interpolate.ts';
 import { sourceTokens } from './read-tokens.ts';
 import { runSettingsSearch } from './run-settings-search.ts';
-import { gateReport, settingsOf, type TuneParts, type TuneRequest } from './tune.ts';
+import {
+  allowedParts,
+  gateReport,
+  type TuneParts,
+  type TuneRequest,
+  tunedSettings,
+} from './tune.ts';
 import { curvesOf, keptCurves } from './tuning-curves.ts';
 import type { TuningWindow } from './tuning-windows.ts';
 import { planWindows, type Window } from './windows.ts';
@@ -23,6 +29,8 @@ const PER_WINDOW = 32;
 /** An index that scans every key may look at so many in all: about ten seconds. Never fewer targets than FEWEST. */
 const SCANNED_KEYS = 4e9;
 const FEWEST = 512;
+/** Of the golden ratio: its multiples fill [0, 1) evenly. */
+const STEP = 0.618_033_988_749_895;
 /** With fewer targets that have any neighbors, nothing is concluded. */
 const FEWEST_FOUND = 256;
 
@@ -37,22 +45,27 @@ export async function selfTune(
       ? Math.max(FEWEST, Math.min(TARGETS, Math.floor(SCANNED_KEYS / datastore.entries)))
       : TARGETS;
   const windows = await ownWindows(datastore, model, most);
-  const cache = await collectNeighbors(windows, parts, {
+  const collected = await collectNeighbors(windows, parts, {
     k: DEFAULT_SETTINGS.k,
     unitIsDocument: false,
+    withEvidence: true,
     phase: 'tuning',
     onProgress,
     signal,
   });
-  const table = cache.table();
+  const { neighbors: table } = collected;
   let found = 0;
   for (let row = 0; row < table.targets; row++) {
     if (table.distances[row * table.k] !== Number.POSITIVE_INFINITY) found++;
   }
   if (found < FEWEST_FOUND) return undefined;
-  const { search, gate } = await runSettingsSearch(table, signal);
+  const fitted = await runSettingsSearch(
+    { ...collected, allowed: allowedParts({}, model) },
+    signal,
+  );
+  const { search, gate } = fitted;
   const report = gate && gateReport(gate);
-  const settings = settingsOf(search.best, DEFAULT_SETTINGS.k, table.k);
+  const settings = tunedSettings(fitted, DEFAULT_SETTINGS.k, table.k);
   const evidence = {
     tokens: table.targets,
     windows: windows.length,
@@ -61,14 +74,12 @@ export async function selfTune(
     curves: keptCurves(curvesOf(search), settings.temperature),
     entries: datastore.entries,
   };
-  if (gate && report?.used) {
-    return { ...settings, source: 'self-tuned', gate: gate.gate, evidence };
-  }
+  if (settings.gate) return { ...settings, source: 'self-tuned', evidence };
   // The documents say nothing about each other, but text about one of them may still be read: the paper's λ, at the
   // scale of these distances, where most of the vote goes to what is as near as the nearest.
   if (settings.lambda === 0) {
     const temperature = Number((search.spread / 8).toPrecision(4));
-    return { ...DEFAULT_SETTINGS, temperature, source: 'self-tuned', evidence };
+    return { ...settings, ...DEFAULT_SETTINGS, temperature, source: 'self-tuned', evidence };
   }
   return { ...settings, source: 'self-tuned', evidence };
 }
@@ -133,16 +144,15 @@ async function readWindow(
     start === 0 ? datastore.header.bos : (await datastore.valueRange(first - 1, first))[0]!;
   const fresh = length - seen;
   const count = Math.min(options.positions, fresh);
-  const positions = Int32Array.from(
-    { length: count },
-    (_, i) => seen + Math.floor(((i + 0.5) * fresh) / count),
-  );
+  // One after another, so that pointers can be followed; somewhere in the window, so that each has some past.
+  const begin = seen + Math.floor(((options.number * STEP) % 1) * (fresh - count + 1));
   return {
     inputs,
     targets,
-    positions,
+    positions: Int32Array.from({ length: count }, (_, i) => begin + i),
     sourceIds: await sourceTokens(document, options.model),
     document: options.number,
+    start,
     exclude: [ownRange(document, options.window, options.entries)],
   };
 }

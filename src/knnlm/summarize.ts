@@ -7,7 +7,7 @@ import type { Evaluation, TextScore } from './types.ts';
 const BLOCK_TOKENS = 512;
 const FEWEST_DOCUMENTS_TO_RESAMPLE = 20;
 
-export type Summary = Omit<Evaluation, 'settings' | 'seconds' | 'retrievalSeconds'>;
+export type Summary = Omit<Evaluation, 'settings' | 'searched' | 'seconds' | 'retrievalSeconds'>;
 
 /** Sums, perplexities, shares and intervals of scored documents. */
 export function summarize(scored: readonly ScoredDocument[]): Summary {

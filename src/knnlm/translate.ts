@@ -7,18 +7,14 @@ import type { LanguageModel, ReadStates } from '../model/language-model.ts';
 import type { PairReading } from '../model/pair-reading.ts';
 import { beamSearch, type FinishedHypothesis } from './beam-search.ts';
 import { citeEntries, type EntryHit } from './cite.ts';
-import { usedSettings } from './gate.ts';
-import {
-  candidatesOf,
-  type GenerateOptions,
-  type Prediction,
-  predictRows,
-  supporters,
-} from './generate.ts';
+import { candidatesOf, type GenerateOptions, supporters } from './generate.ts';
 import { MemoryFailures } from './index-failure.ts';
+import { predictRows } from './predict-rows.ts';
 import { sourceTokens } from './read-tokens.ts';
 import type { Retriever } from './retriever.ts';
+import type { Prediction } from './text-memory.ts';
 import type { GeneratedToken, TranslateRequest, Translation } from './types.ts';
+import { usedSettings } from './used-settings.ts';
 import type { WindowPlan } from './windows.ts';
 
 export interface TranslateOptions
@@ -89,10 +85,10 @@ export async function translate(
   async function describeToken(
     id: number,
     text: string,
-    { logProbs, lm, votes, retrieved, weights, failed }: Prediction,
+    { logProbs, lm, votes, voters, weights, failed }: Prediction,
   ): Promise<GeneratedToken> {
     const wanted = options.neighbors ?? 4;
-    const hits: EntryHit[] = retrieved ? supporters(id, retrieved, weights, wanted) : [];
+    const hits: EntryHit[] = supporters(id, voters, weights, wanted);
     const { tokenizer } = model;
     return {
       id,

@@ -4,13 +4,19 @@
  * depends on how far the text is from what the model was trained on.
  */
 import { documentHash } from '../datastore/hash.ts';
-import type { RetrievalSettings, SettingsRecord, SourceDocument } from '../datastore/types.ts';
+import type {
+  CacheSettings,
+  RetrievalSettings,
+  SettingsRecord,
+  SourceDocument,
+} from '../datastore/types.ts';
 import { KnnLMError } from '../errors.ts';
 import type { IdRange } from '../math/vectors.ts';
 import type { LanguageModel } from '../model/language-model.ts';
-import { MOST_NEIGHBORS } from './cached-neighbors.ts';
+import { MOST_NEIGHBORS } from './cached-evidence.ts';
 import { collectNeighbors } from './collect-neighbors.ts';
 import type { Entries } from './entries.ts';
+import type { OfflineTuning, TunedParts } from './fit-offline.ts';
 import { DEFAULT_SETTINGS } from './interpolate.ts';
 import { readTokens } from './read-tokens.ts';
 import type { Retriever } from './retriever.ts';
@@ -18,10 +24,11 @@ import { runSettingsSearch } from './run-settings-search.ts';
 import type { SettingsPoint } from './search-settings.ts';
 import { type Overlap, type OverlapText, textOverlap } from './text-overlap.ts';
 import type { TrainedGate } from './train-gate.ts';
+import type { SkipPoint, TrainedSkip } from './train-skip.ts';
 import { curvesOf, keptCurves, type TuningCurves } from './tuning-curves.ts';
 import { type TuningWarning, tuningWarnings } from './tuning-warnings.ts';
 import { TuningWindows } from './tuning-windows.ts';
-import type { Progress } from './types.ts';
+import type { Progress, UsedSettings } from './types.ts';
 
 /** 10⁵ targets with 1,024 neighbors each are 424 MB of cache. */
 const MAX_TOKENS = 100_000;
@@ -33,6 +40,12 @@ export interface TuneRequest {
   k?: number;
   /** Targets at most; of a longer text an even sample of windows is taken. More take more memory. Default 100,000. */
   maxTokens?: number;
+  /** Whether remembering the text so far is considered. Default true. */
+  cache?: boolean;
+  /** Whether following neighbors from token to token is considered. Default true. */
+  pointers?: boolean;
+  /** Whether it is learned which searches to skip; needs pointers. Default true. */
+  adaptive?: boolean;
   excludeDocuments?: readonly string[];
   /** Names of the open datastores to read. Default: all of them. */
   stores?: readonly string[];
@@ -44,6 +57,8 @@ export interface TuneRequest {
 
 export interface Tuning {
   settings: RetrievalSettings;
+  /** What is used beside them: only what lowered perplexity. */
+  parts: Pick<UsedSettings, 'cache' | 'pointers' | 'adaptive'>;
   perplexity: {
     /** Of the model alone. */
     lm: number;
@@ -64,6 +79,15 @@ export interface Tuning {
     crossValidated: number;
     /** Whether it beats the constant even so; then it is stored and used. */
     used: boolean;
+    /** `crossValidated` without and with what was considered beside the neighbors; the best that is no richer than it pays is used. */
+    tried: { cache: boolean; pointers: boolean; crossValidated: number }[];
+  };
+  /** Skipping searches, on the text it was learned on. Undefined where it was not. */
+  skip?: {
+    /** Perplexity when every search is made. */
+    always: number;
+    /** By ascending share skipped. */
+    points: SkipPoint[];
   };
   documents: number;
   /** Targets that were searched. */
@@ -104,6 +128,7 @@ export async function tune(
   const started = performance.now();
   const { datastore, retriever } = parts;
   const k = atLeastOne('k', request.k ?? DEFAULT_SETTINGS.k);
+  const allowed = allowedParts(request, parts.model);
   if (k > MOST_NEIGHBORS) {
     throw new KnnLMError('INVALID_ARGUMENT', `k must be at most ${MOST_NEIGHBORS} here, not ${k}.`);
   }
@@ -116,22 +141,25 @@ export async function tune(
   const windows = sample.take();
   for (const { document, targets } of windows) texts[document]!.windows.push(targets);
   const searchedBefore = retriever.searchMs;
-  const cache = await collectNeighbors(windows, parts, {
+  const collected = await collectNeighbors(windows, parts, {
     ...request,
     k,
     unitIsDocument: sample.documents >= FEWEST_DOCUMENTS_TO_RESAMPLE,
+    withEvidence: true,
     phase: 'retrieving',
   });
   const retrievalSeconds = (retriever.searchMs - searchedBefore) / 1000;
   const searching = performance.now();
-  const table = cache.table();
-  const { search: found, gate } = await runSettingsSearch(table, request.signal);
+  const { neighbors: table } = collected;
+  const fitted = await runSettingsSearch({ ...collected, allowed }, request.signal);
+  const { search: found, gate, skip } = fitted;
   const tuningSeconds = (performance.now() - searching) / 1000;
   const overlap = await textOverlap(texts, datastore);
   const { interval, ratio } = found;
-  const settings = settingsOf(found.best, k, table.k);
+  const own = tunedSettings(fitted, k, table.k);
   const tuning: Tuning = {
-    settings,
+    settings: { k: own.k, lambda: own.lambda, temperature: own.temperature },
+    parts: partsOf(own),
     perplexity: {
       lm: found.lm,
       knnlm: found.best.perplexity,
@@ -140,6 +168,7 @@ export async function tune(
       crossValidated: found.crossValidated,
     },
     ...(gate && { gate: gateReport(gate) }),
+    ...(skip && { skip: { always: skip.always, points: skip.points } }),
     documents: sample.documents,
     tokens: table.targets,
     tokensOfText: sample.targets,
@@ -152,9 +181,8 @@ export async function tune(
     tuningSeconds,
   };
   if (request.save) {
-    const record = settingsRecord(tuning, texts, datastore);
-    const used = tuning.gate?.used && gate;
-    await request.save({ ...record, ...(used && { gate: used.gate }) });
+    const evidence = evidenceOf(tuning, texts, datastore);
+    await request.save({ ...own, source: 'tuned', evidence });
   }
   return { ...tuning, seconds: (performance.now() - started) / 1000 };
 }
@@ -177,34 +205,97 @@ async function readText(
   return texts;
 }
 
+/** Settings as they are stored, without where they come from. */
+export type TunedSettings = Omit<SettingsRecord, 'source' | 'evidence'>;
+
+/** Of pairs none: `refuseParts` in `resolve-settings.ts`. Errors: `INVALID_ARGUMENT`. */
+export function allowedParts(
+  { cache = true, pointers = true, adaptive = pointers }: Pick<TuneRequest, keyof TunedParts>,
+  model: LanguageModel,
+): TunedParts {
+  if (model.info.pairs) return { cache: false, pointers: false, adaptive: false };
+  if (adaptive && !pointers) {
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      'Searches are skipped where pointers take their place: leave pointers on, or leave out adaptive.',
+    );
+  }
+  return { cache, pointers, adaptive };
+}
+
+/** What a text's fits come to. @param asked k @param most neighbors there were */
+export function tunedSettings(fitted: OfflineTuning, asked: number, most: number): TunedSettings {
+  const { search, gate, cache, skip } = fitted;
+  const settings = settingsOf(search.best, asked, most);
+  if (gate && isUsed(gate)) {
+    const share = skip && freeShare(skip);
+    const follows = gate.parts.pointers || share !== undefined;
+    return {
+      ...settings,
+      gate: gate.gate,
+      ...(gate.parts.cache && cache && { cache }),
+      ...(follows && { pointers: true as const }),
+      ...(skip && { skip: skip.skip }),
+      ...(share !== undefined && { adaptive: share }),
+    };
+  }
+  return { ...settings, ...(isWorthIt(cache) && { cache }) };
+}
+
+function partsOf({ cache, pointers, adaptive }: TunedSettings): Tuning['parts'] {
+  return {
+    ...(cache && { cache }),
+    ...(pointers && { pointers }),
+    ...(adaptive !== undefined && { adaptive }),
+  };
+}
+
 /** Where all there is was best, the k asked for stays: the datastore may grow. */
-export function settingsOf(best: SettingsPoint, asked: number, most: number): RetrievalSettings {
+function settingsOf(best: SettingsPoint, asked: number, most: number): RetrievalSettings {
   const k = best.k === most ? asked : best.k;
   return { k, lambda: best.lambda, temperature: best.temperature };
 }
 
-export function gateReport({ perplexity, crossValidated, constant }: TrainedGate) {
-  return { perplexity, crossValidated, used: crossValidated < constant };
+/** A smaller weight changes nothing that can be measured. */
+const LEAST_CACHE_LAMBDA = 0.01;
+const isWorthIt = (cache: CacheSettings | undefined): cache is CacheSettings =>
+  cache !== undefined && cache.lambda >= LEAST_CACHE_LAMBDA;
+
+const isUsed = ({ crossValidated, constant }: TrainedGate): boolean => crossValidated < constant;
+
+/** Searches are skipped without being asked to where that costs no more perplexity than this share of it, */
+const FREE_LOSS = 1e-3;
+/** and where they are not too few to be worth it. */
+const LEAST_SKIPPED = 0.1;
+
+function freeShare({ always, points }: TrainedSkip): number | undefined {
+  const free = points.filter(
+    ({ skipped, perplexity }) => skipped >= LEAST_SKIPPED && perplexity <= always * (1 + FREE_LOSS),
+  );
+  const share = free.at(-1)?.skipped;
+  return share === undefined ? undefined : Number(share.toFixed(3));
 }
 
-/** What the manifest keeps: the settings, and what they were tuned on. */
-function settingsRecord(
-  { settings, perplexity, gate, documents, tokens, curves }: Tuning,
+export function gateReport(gate: TrainedGate): NonNullable<Tuning['gate']> {
+  const { perplexity, crossValidated, tried } = gate;
+  return { perplexity, crossValidated, used: isUsed(gate), tried };
+}
+
+/** What the settings were tuned on, and what was measured. */
+function evidenceOf(
+  { settings, perplexity, gate, skip, documents, tokens, curves }: Tuning,
   texts: readonly OverlapText[],
   datastore: Entries,
-): SettingsRecord {
+): Record<string, unknown> {
   return {
-    ...settings,
-    source: 'tuned',
-    evidence: {
-      documents,
-      tokens,
-      text: documentHash(texts.map(({ hash }) => hash).join('\n')),
-      perplexity: { ...perplexity },
-      ...(gate && { gate }),
-      curves: keptCurves(curves, settings.temperature),
-      entries: datastore.entries,
-    },
+    documents,
+    tokens,
+    text: documentHash(texts.map(({ hash }) => hash).join('\n')),
+    perplexity: { ...perplexity },
+    ...(gate && { gate }),
+    ...(skip && { skip }),
+    curves: keptCurves(curves, settings.temperature),
+    entries: datastore.entries,
   };
 }
 

@@ -13,12 +13,14 @@ export interface TuningWindow {
   inputs: Int32Array;
   /** (T) */
   targets: Int32Array;
-  /** Positions whose neighbors are wanted, ascending. */
+  /** Positions whose neighbors are wanted: one after another. */
   positions: Int32Array;
   /** Number of the document, from 0. */
   document: number;
   /** Of a pair: its source. */
   sourceIds?: Int32Array | undefined;
+  /** Position in the document of the window's first input. */
+  start: number;
   /** Entries that must not be retrieved for this window. */
   exclude?: readonly IdRange[];
 }
@@ -53,6 +55,7 @@ export class TuningWindows {
         positions,
         document,
         sourceIds,
+        start,
       });
       while (this.#keptTargets > 2 * this.#most && this.#kept.length > 1) this.#thin();
     }

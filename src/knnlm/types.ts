@@ -1,9 +1,18 @@
 /** What the method gives and takes. Shapes: T tokens, k neighbors, V vocabulary. Probabilities stay in log space. */
 
 import type { DocumentSelection } from '../datastore/select-documents.ts';
-import type { DocumentRecord, GateParameters, RetrievalSettings } from '../datastore/types.ts';
+import type {
+  CacheSettings,
+  DocumentRecord,
+  GateParameters,
+  RetrievalSettings,
+  SkipParameters,
+} from '../datastore/types.ts';
 import type { IdRange } from '../math/vectors.ts';
+import type { Breakdown } from './breakdown.ts';
 import type { IndexChoice } from './keep-indexed.ts';
+import type { Semantics } from './reference-semantics.ts';
+import type { ReportedToken } from './token-report.ts';
 
 /** A stored context that was near the query, with the way back to its document. */
 export interface Neighbor {
@@ -54,6 +63,32 @@ export interface Candidate {
 export interface RetrievalRequest extends Partial<RetrievalSettings> {
   /** Whether the store's gate, if it has one, weighs the neighbors. Default: when k, lambda and temperature are all the store's own. */
   gate?: boolean;
+  /**
+   * Whether the text read so far is remembered as a small store of its own (Grave et al. 2017), and with which weight and
+   * temperature where no gate weighs it: those it was tuned to, or 0.1 and `temperature`. Default: as the store was
+   * tuned, where its own settings hold; else not.
+   */
+  cache?: boolean | Partial<CacheSettings>;
+  /**
+   * Whether neighbors that voted for the token that came point at what followed them, as further neighbors of the next
+   * (Alon et al. 2022). Default: as the store was tuned, where its own settings hold; else not.
+   */
+  pointers?: boolean;
+  /**
+   * Ask the index only where fewer than so many pointers are left, each counted once for every search that found it. Follows
+   * pointers. Default: ask it always.
+   */
+  minPointers?: number;
+  /**
+   * What share of the searches is skipped, about, from 0 to 1: those of which what the store learned in tuning expects least.
+   * Follows pointers. `true` is the store's own share, or half. Default: the store's own, where its settings hold; else none.
+   */
+  adaptive?: boolean | number;
+  /**
+   * Whose arithmetic a text is scored with: ours, or that of one of the codes that published numbers come from, to hold scores
+   * against theirs (`reference-semantics.ts`). For λ, T and k as they are given, without a gate. Default `exact`.
+   */
+  semantics?: Semantics;
   /** Names of the open datastores to read; the first one's settings hold. Default: all of them. */
   stores?: readonly string[];
   /**
@@ -89,6 +124,13 @@ export interface StoreLambda {
 export interface ResolvedSettings extends RetrievalSettings {
   /** Takes the place of lambda and temperature. */
   gate?: GateParameters;
+  /** The text so far is remembered; the numbers hold where no gate weighs it. */
+  cache?: CacheSettings;
+  pointers?: true;
+  minPointers?: number;
+  /** Searches that promise little are skipped: about this share, those that are expected to gain less than the threshold. */
+  skip?: { share: number; threshold: number; parameters: SkipParameters };
+  semantics?: Semantics;
   /** Datastores read, when several are open. */
   stores?: string[];
   /** One per datastore; `lambda` is their sum. */
@@ -101,6 +143,16 @@ export interface ResolvedSettings extends RetrievalSettings {
 export interface UsedSettings extends RetrievalSettings {
   /** A gate took the place of lambda and temperature. */
   gate?: true;
+  /** The text so far was remembered; a gate took the place of these two as well. */
+  cache?: CacheSettings;
+  /** Neighbors were followed from token to token. */
+  pointers?: true;
+  /** The index was asked only where fewer pointers were left. */
+  minPointers?: number;
+  /** About this share of the searches was to be skipped, those that promised least. */
+  adaptive?: number;
+  /** The arithmetic of another code was used. */
+  semantics?: Semantics;
   /** Names of the datastores read, when several are open. */
   stores?: string[];
   /** λ by datastore, when each had its own; `lambda` is their sum. */
@@ -151,6 +203,10 @@ export interface Evaluation {
   /** Share of targets to which it gives less. */
   hurt: number;
   settings: UsedSettings;
+  /** Share of targets for which the index was asked. */
+  searched: number;
+  /** Where memory helps and where it hurts, when asked for. */
+  breakdown?: Breakdown;
   /** Wall time. */
   seconds: number;
   /** Time spent searching, while the model read on. */
@@ -163,6 +219,10 @@ export interface EvaluateRequest extends RetrievalRequest {
   /** Stop after this many targets. Default: all. */
   maxTokens?: number;
   excludeDocuments?: readonly string[];
+  /** Whether it is told where memory helps and where it hurts. Default false. */
+  breakdown?: boolean;
+  /** Told of every document's targets, document by document. */
+  onTokens?: (tokens: Iterable<ReportedToken>) => void | Promise<void>;
   onProgress?: (progress: Progress) => void;
   signal?: AbortSignal;
 }
@@ -255,6 +315,8 @@ export interface TokenScore {
   candidates?: Candidate[];
   /** The nearest that voted for it, then the nearest others. Nearest first. */
   neighbors: TokenNeighbor[];
+  /** The search was skipped. */
+  searched?: false;
 }
 
 export interface ScoreTokensRequest extends RetrievalRequest {
@@ -282,6 +344,8 @@ export interface Generation {
   tokens: GeneratedToken[];
   finishReason: 'stop' | 'length';
   settings: UsedSettings;
+  /** Share of tokens for which the index was asked. */
+  searched: number;
   /** When the index failed and was gone on without (`onIndexFailure`). */
   withoutMemory?: WithoutMemory;
 }
@@ -438,4 +502,4 @@ export interface AddResult {
   stored: { documents: number; entries: number; bytes: number };
 }
 
-export type { DocumentRecord, RetrievalSettings };
+export type { CacheSettings, DocumentRecord, RetrievalSettings };

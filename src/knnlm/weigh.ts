@@ -1,24 +1,117 @@
-/** How much the neighbors of a query count, all together and each: by λ and T, by a λ for each datastore, or by a gate. */
-import { Gate, type Weighed } from './gate.ts';
-import { neighborWeights } from './interpolate.ts';
+/**
+ * How much what was found for a query counts, all together and each voter: by λ and T, by a λ for each datastore, or by a gate.
+ * A cache of which no gate knows is mixed in on top:
+ *
+ *     p(y | x) = λ_c p_cache(y | x) + (1 - λ_c) p_without(y | x)
+ */
+
+import { CACHE_NEIGHBORS } from './continuous-cache.ts';
+import { type Evidence, Gate, type Weighed } from './gate.ts';
+import { type NeighborRow, neighborWeights } from './interpolate.ts';
+import { MOST_POINTERS, searchedRow, type TracedRow, timesFound } from './pointers.ts';
 import type { RetrievedRow } from './retriever.ts';
-import type { ResolvedSettings, StoreLambda } from './types.ts';
+import type { CacheSettings, ResolvedSettings, StoreLambda } from './types.ts';
+
+/** What is known of a query, and whether the index was asked. */
+export interface Recollection extends Evidence {
+  searched: boolean;
+  /** What the search found; nothing where there was none. */
+  found: RetrievedRow;
+  /** Why the index could not be searched, where the model was to go on alone. */
+  failed?: string;
+}
+
+/** A search's result and nothing else. */
+export const searchedAlone = (found: RetrievedRow): Recollection => ({
+  row: searchedRow(found),
+  found,
+  searched: true,
+});
 
 export class Weigher {
   readonly #settings: ResolvedSettings;
   readonly #gate: Gate | undefined;
+  /** Where the index was not asked. */
+  readonly #skipGate: Gate | undefined;
 
   constructor(settings: ResolvedSettings) {
     this.#settings = settings;
-    this.#gate = settings.gate && new Gate(settings.gate, settings.k);
+    const { gate, skip, k, lambdas } = settings;
+    const voters = k * (lambdas?.length ?? 1) + MOST_POINTERS + CACHE_NEIGHBORS;
+    this.#gate = gate && new Gate(gate, voters);
+    this.#skipGate = gate && skip && new Gate(skip.parameters.gate, voters);
   }
 
-  weigh(row: RetrievedRow): Weighed {
-    if (this.#gate) return this.#gate.weigh(row);
-    const { lambda, lambdas, temperature } = this.#settings;
-    if (lambdas) return weighByStore(row, lambdas, temperature);
-    return { lambda, weights: neighborWeights(row.distances, temperature) };
+  /** Weights of the neighbors, then of the cached states. */
+  weigh(recollection: Recollection): Weighed {
+    const gate = recollection.searched ? this.#gate : (this.#skipGate ?? this.#gate);
+    const { row, cached } = recollection;
+    if (!cached || gate?.knowsCache) return gate ? gate.weigh(recollection) : this.#plain(row);
+    const neighbors = gate ? gate.weigh({ ...recollection, cached: undefined }) : this.#plain(row);
+    return withCache(neighbors, cached, this.#settings.cache!);
   }
+
+  #plain(row: TracedRow): Weighed {
+    const { lambda, lambdas, temperature, pointers } = this.#settings;
+    if (lambdas) return weighByStore(row, lambdas, temperature);
+    const weights = neighborWeights(row.distances, temperature);
+    if (pointers) repeatVotes(weights, row.histories);
+    const isEmpty = !(row.distances[0]! < Number.POSITIVE_INFINITY);
+    return { lambda: isEmpty ? 0 : lambda, weights };
+  }
+}
+
+/**
+ * A neighbor votes once for every search that found it on its way here: RetoMaton puts what is pointed at beside what is found,
+ * double or not, and points from there.
+ */
+function repeatVotes(weights: Float64Array, histories: Uint32Array): void {
+  let sum = 0;
+  for (let i = 0; i < weights.length; i++) sum += weights[i]! *= timesFound(histories[i]!);
+  if (sum > 0) for (let i = 0; i < weights.length; i++) weights[i]! /= sum;
+}
+
+/** Everything that votes as one row: neighbors, then cached states, whose id is -1. */
+export function votersOf({ row, cached }: Evidence): RetrievedRow {
+  if (!cached || cached.values.length === 0) return row;
+  const ids = new Int32Array(row.values.length + cached.values.length).fill(-1);
+  ids.set(Array.from(row.ids));
+  return {
+    ids,
+    distances: Float32Array.from([...Array.from(row.distances), ...Array.from(cached.distances)]),
+    values: Uint32Array.from([...Array.from(row.values), ...Array.from(cached.values)]),
+  };
+}
+
+/** p of one token among all voters. */
+export function votedFor(token: number, { row, cached }: Evidence, weights: Float64Array): number {
+  const k = row.values.length;
+  let voted = 0;
+  for (let i = 0; i < k; i++) if (row.values[i] === token) voted += weights[i]!;
+  if (!cached) return voted;
+  for (let i = 0; i < cached.values.length; i++)
+    if (cached.values[i] === token) voted += weights[k + i]!;
+  return voted;
+}
+
+/** An empty cache leaves all as it is. */
+function withCache(
+  { lambda, weights }: Weighed,
+  cached: NeighborRow,
+  settings: CacheSettings,
+): Weighed {
+  const all = new Float64Array(weights.length + cached.values.length);
+  if (cached.values.length === 0 || settings.lambda === 0) {
+    all.set(weights);
+    return { lambda, weights: all };
+  }
+  const remembered = neighborWeights(cached.distances, settings.temperature);
+  const total = settings.lambda + (1 - settings.lambda) * lambda;
+  for (let i = 0; i < weights.length; i++)
+    all[i] = ((1 - settings.lambda) * lambda * weights[i]!) / total;
+  for (let i = 0; i < remembered.length; i++)
+    all[weights.length + i] = (settings.lambda * remembered[i]!) / total;
+  return { lambda: total, weights: all };
 }
 
 /** Each datastore's softmax of its own, by its λ. The λ of one that gives no neighbor goes to the model. */

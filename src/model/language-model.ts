@@ -68,6 +68,8 @@ export interface ScoredWindow {
   keys: Float32Array;
   /** (T) natural-log probability of each position's target. */
   logProbs: Float32Array;
+  /** (T) of each position's most probable token. */
+  best: Float32Array;
 }
 
 /** The state after the last token read. */

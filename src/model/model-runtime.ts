@@ -18,7 +18,7 @@ import { keyRows } from './key-rows.ts';
 import type { NextToken, ReadStates, ScoredWindow } from './language-model.ts';
 import { ModelGraphs } from './model-graphs.ts';
 import { firstLine, type ModelSession } from './model-session.ts';
-import { LOG_PROB_OUTPUT, LOG_PROB_TARGETS } from './onnx/log-prob-head.ts';
+import { BEST_OUTPUT, LOG_PROB_OUTPUT, LOG_PROB_TARGETS } from './onnx/log-prob-head.ts';
 import { checkCache, checkSource, checkStates, probes } from './self-check.ts';
 import { type EncodedSources, SourceEncoder } from './source-encoder.ts';
 import { padded, unpadded, type WindowBatch } from './window-batch.ts';
@@ -156,11 +156,12 @@ export class ModelRuntime {
       [batch.count, batch.length],
       (i) => wanted.tokens[i]!,
     );
-    const results = await session.run(feeds, [KEY, LOG_PROB_OUTPUT]);
-    const keys = unpadded(this.#keysOf(results[KEY]!, batch), windows, batch.length);
-    const logProbs = results[LOG_PROB_OUTPUT]!.data as Float32Array;
-    const perWindow = unpadded(logProbs, windows, batch.length);
-    return keys.map((key, i) => ({ keys: key, logProbs: perWindow[i]! }));
+    const results = await session.run(feeds, [KEY, LOG_PROB_OUTPUT, BEST_OUTPUT]);
+    const perWindow = (values: Float32Array) => unpadded(values, windows, batch.length);
+    const keys = perWindow(this.#keysOf(results[KEY]!, batch));
+    const logProbs = perWindow(results[LOG_PROB_OUTPUT]!.data as Float32Array);
+    const best = perWindow(results[BEST_OUTPUT]!.data as Float32Array);
+    return keys.map((key, i) => ({ keys: key, logProbs: logProbs[i]!, best: best[i]! }));
   }
 
   /** Bytes of the attention caches of all decoders. */

@@ -97,7 +97,7 @@ async function answer(name: RequestName, request: unknown): Promise<Answer> {
     case 'score': {
       const { windows, targets, sources } = request as Request<'score'>;
       const scored = await runtime.score(windows, targets, sources);
-      const arrays = scored.flatMap((window) => [window.keys, window.logProbs]);
+      const arrays = scored.flatMap((window) => [window.keys, window.logProbs, window.best]);
       return { response: scored, transfer: arrays.map(bufferOf) };
     }
     case 'startDecoding':

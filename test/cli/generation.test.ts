@@ -37,7 +37,7 @@ function printed(
   });
   for (const each of tokens) printer.token(each);
   const settings = { k: 8, lambda: 0.5, temperature: 1 };
-  printer.end({ text: '', tokens, finishReason: 'length', settings }, 1.5);
+  printer.end({ text: '', tokens, finishReason: 'length', searched: 1, settings }, 1.5);
   return text;
 }
 

@@ -53,7 +53,9 @@ describe('knnlm tune', () => {
   it('says for people what was found, and warns on standard error', async () => {
     const shown = await knnlm('tune', store, text, '--no-save', '--k', '4', '--max-tokens', '300');
     expect(shown.code).toBe(0);
-    expect(shown.stdout).toMatch(/settings +k \d, λ 0\.\d+, T [\d.]+ {2}\(not stored\)/);
+    expect(shown.stdout).toMatch(
+      /settings +k \d, λ 0\.\d+, T [\d.]+, cache λ 0\.\d+ T [\d.]+ {2}\(not stored\)/,
+    );
     expect(shown.stdout).toContain('◆ chosen');
     expect(shown.stderr).toMatch(/warning: Only \d+ tokens/);
   }, 60_000);
@@ -64,6 +66,44 @@ describe('knnlm tune', () => {
     const { code, stderr } = await knnlm('tune', store, text, ...few, '--plot', nowhere);
     expect(code).toBe(2);
     expect(stderr).toContain('Cannot write the picture');
+  }, 60_000);
+});
+
+describe('knnlm eval', () => {
+  it('remembers, follows and skips as asked, and tells every token and where memory helps', async () => {
+    const tokens = join(folder, 'tokens.jsonl');
+    const asked = ['--no-gate', '--cache', '0.2', '--min-pointers', '2'];
+    const { code, stdout } = await knnlm(
+      ...['eval', store, text, ...asked, '--per-token', tokens, '--json'],
+    );
+    expect(code).toBe(0);
+    const evaluation = JSON.parse(stdout);
+    expect(evaluation.settings).toMatchObject({ cache: { lambda: 0.2 }, pointers: true });
+    expect(evaluation.searched).toBeLessThan(1);
+    expect(evaluation.breakdown).toBeUndefined();
+    const rows = readFileSync(tokens, 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((row) => JSON.parse(row));
+    expect(rows).toHaveLength(evaluation.tokens);
+    expect(-rows.reduce((sum, { logP }) => sum + logP, 0)).toBeCloseTo(evaluation.knnlm.nll, 6);
+    const shown = await knnlm('eval', store, text, '--breakdown', '--max-tokens', '300');
+    for (const part of ['in the store', 'nearest', 'position', 'document', '.txt'])
+      expect(shown.stdout).toContain(part);
+  }, 60_000);
+
+  it('scores as another code does, and says what does not go together', async () => {
+    const given = ['--k', '8', '--lambda', '0.5', '--knn-temperature', '4', '--max-tokens', '200'];
+    const { stdout } = await knnlm(
+      ...['eval', store, text, ...given, '--semantics', 'fairseq', '--json'],
+    );
+    expect(JSON.parse(stdout).settings.semantics).toBe('fairseq');
+    const { code, stderr } = await knnlm('eval', store, text, '--adaptive', '--no-pointers');
+    expect(code).toBe(2);
+    expect(stderr).toContain('leave pointers on');
+    const nowhere = join(folder, 'no', 'tokens.jsonl');
+    const failed = await knnlm('eval', store, text, '--per-token', nowhere);
+    expect([failed.code, failed.stderr.includes('Cannot write')]).toEqual([2, true]);
   }, 60_000);
 });
 

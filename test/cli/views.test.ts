@@ -28,6 +28,7 @@ it('an evaluation shows the model alone, the mixture and the change', () => {
       helped: 0.7,
       hurt: 0.3,
       settings: { k: 1024, lambda: 0.7, temperature: 8 },
+      searched: 1,
       seconds: 2,
       retrievalSeconds: 0.5,
     },

@@ -226,6 +226,29 @@ export function indexSuite(name: string, make: MakeIndex, options: SuiteOptions 
       );
     });
 
+    it('tells the distances of entries that are known without a search', async () => {
+      const counts = Uint32Array.of(3, 0, 1, n, 0, 2, 0, 0, 1);
+      const ids = Uint32Array.from([
+        ...[0, 1234, n - 1, 7],
+        ...Array.from({ length: n }, (_, id) => id),
+        ...[999, 1000, 5],
+      ]);
+      const distances = await index.distances(queries, { counts, ids });
+      expect(distances.length).toBe(ids.length);
+      let at = 0;
+      for (const [query, count] of counts.entries()) {
+        for (const end = at + count; at < end; at++) {
+          let sum = 0;
+          for (let j = 0; j < dim; j++)
+            sum += (queries[query * dim + j]! - keys[ids[at]! * dim + j]!) ** 2;
+          const slack = (options.distanceError ?? 0) * sum;
+          expect(Math.abs(distances[at]! - Math.fround(sum))).toBeLessThanOrEqual(slack);
+        }
+      }
+      const nothing = { counts: new Uint32Array(9), ids: new Uint32Array(0) };
+      expect(await index.distances(queries, nothing)).toEqual(new Float32Array(0));
+    });
+
     it('stops at an abort signal', async () => {
       const aborted = { name: 'KnnLMError', code: 'ABORTED' };
       const now = AbortSignal.abort();

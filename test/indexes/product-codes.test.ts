@@ -121,6 +121,23 @@ describe.each([
     }
   });
 
+  it('tells the distances of known entries as a search finds them, when keys are gone', async () => {
+    const keyless = await IvfIndex.open({ folder, sources: [], threads: 3, memoryBytes: 1 });
+    const found = await keyless.search(queries, { k: 40, probes: 1000 });
+    const rows = Array.from({ length: 40 }, (_, q) => found.ids.slice(q * 40, (q + 1) * 40).sort());
+    const ids = Uint32Array.from(rows.flatMap((row) => [...row]));
+    const measured = await keyless.distances(queries, {
+      counts: new Uint32Array(40).fill(40),
+      ids,
+    });
+    await keyless.close();
+    for (const [at, id] of ids.entries()) {
+      const from = Math.floor(at / 40) * 40;
+      const place = found.ids.subarray(from, from + 40).indexOf(id);
+      expect(measured[at]).toBe(found.distances[from + place]);
+    }
+  });
+
   it('is small', () => {
     const { layout } = openTable(join(folder, header.file.name), header);
     const bytes = (header.file.bytes - layout.end) / n;

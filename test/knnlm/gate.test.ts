@@ -1,11 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { CachedEvidence } from '../../dist/knnlm/cached-evidence.js';
 import { CachedNeighbors } from '../../dist/knnlm/cached-neighbors.js';
 import { Gate } from '../../dist/knnlm/gate.js';
-import { votesOf } from '../../dist/knnlm/interpolate.js';
-import { TargetMixer } from '../../dist/knnlm/target-mixer.js';
+import { interpolate, votesOf } from '../../dist/knnlm/interpolate.js';
 import { trainGate } from '../../dist/knnlm/train-gate.js';
 import { Trust } from '../../dist/knnlm/trust.js';
+import { searchedAlone, Weigher } from '../../dist/knnlm/weigh.js';
 import { Random } from '../../dist/math/random.js';
 
 const K = 32;
@@ -42,14 +43,26 @@ function nearIsRight(seed: number, count = 1200) {
 type Rows = ReturnType<typeof nearIsRight>;
 
 function train(rows: Rows) {
-  const cache = new CachedNeighbors(rows.targets.length, K);
-  for (let row = 0; row < rows.targets.length; row++) cache.append(rows, row);
-  return trainGate(cache.table(), SETTING)!;
+  return trainGate(tablesOf(rows), { point: SETTING, allowed: { cache: true, pointers: true } })!;
+}
+
+/** Neighbors alone: nothing is remembered, and nothing is pointed at. */
+function tablesOf(rows: Rows) {
+  const all = rows.targets.map((_, row) => row);
+  const cache = new CachedNeighbors(all.length, K);
+  const evidence = new CachedEvidence(all, all, K);
+  for (const row of all) {
+    cache.append(rows, row);
+    evidence.set(row, searchedAlone(rowOf(rows, row)), rows.targets[row]!);
+  }
+  return { neighbors: cache.table(), evidence: evidence.table() };
 }
 
 function rowOf({ distances, values }: Rows, row: number) {
   const [from, to] = [row * K, (row + 1) * K];
-  return { distances: distances.subarray(from, to), values: values.subarray(from, to) };
+  const own = distances.subarray(from, to);
+  const ids = Int32Array.from(own, (distance, i) => (Number.isFinite(distance) ? i : -1));
+  return { ids, distances: own, values: values.subarray(from, to) };
 }
 
 const rows = nearIsRight(1);
@@ -62,10 +75,14 @@ describe('a gate', () => {
     const near = rowOf(rows, 0);
     near.distances.set(Float32Array.from({ length: K }, (_, i) => 10 + i));
     near.values.fill(7);
-    const far = { distances: near.distances.map((d) => d + 190), values: new Uint32Array(K) };
+    const far = {
+      ...near,
+      distances: near.distances.map((d) => d + 190),
+      values: new Uint32Array(K),
+    };
     far.values.set(Array.from({ length: K }, (_, i) => i));
-    expect(gate.weigh(near).lambda).toBeGreaterThan(0.6);
-    expect(gate.weigh(far).lambda).toBeLessThan(0.2);
+    expect(gate.weigh(searchedAlone(near)).lambda).toBeGreaterThan(0.6);
+    expect(gate.weigh(searchedAlone(far)).lambda).toBeLessThan(0.2);
   });
 
   it('gives query by query the perplexity that its training reported', () => {
@@ -77,7 +94,7 @@ describe('a gate', () => {
     for (let row = 0; row < fresh.targets.length; row++) {
       const neighbors = rowOf(fresh, row);
       if (neighbors.distances[0] === Number.POSITIVE_INFINITY) continue;
-      const { lambda, weights } = reader.weigh(neighbors);
+      const { lambda, weights } = reader.weigh(searchedAlone(neighbors));
       const knn = Math.exp(votesOf(neighbors, weights).get(fresh.targets[row]!) ?? -1e9);
       nll -= Math.log(lambda * knn + (1 - lambda) * Math.exp(fresh.lm[row]!));
       count++;
@@ -95,7 +112,8 @@ describe('a gate', () => {
         const padded = new Float32Array(K).fill(Number.POSITIVE_INFINITY);
         padded.set(distances);
         const values = Uint32Array.from({ length: K }, (_, i) => i % 5);
-        const { lambda, weights } = gate.weigh({ distances: padded, values });
+        const ids = Int32Array.from(padded, (d, i) => (Number.isFinite(d) ? i : -1));
+        const { lambda, weights } = gate.weigh(searchedAlone({ ids, distances: padded, values }));
         expect(lambda).toBeGreaterThanOrEqual(0);
         expect(lambda).toBeLessThanOrEqual(1);
         expect(weights.reduce((a, b) => a + b)).toBeCloseTo(1, 9);
@@ -109,16 +127,15 @@ describe('a gate', () => {
     const ids = new Int32Array(K).fill(-1);
     const nothing = { ids, distances, values: new Uint32Array(K) };
     const gate = new Gate(trained.gate, K);
-    expect(gate.weigh(nothing)).toEqual({ lambda: 0, weights: new Float64Array(K) });
-    const mixer = new TargetMixer({ ...SETTING, gate: trained.gate });
-    expect(mixer.next(3, -2.5, nothing)).toBe(-2.5);
+    expect(gate.weigh(searchedAlone(nothing))).toEqual({ lambda: 0, weights: new Float64Array(K) });
+    const { lambda } = new Weigher({ ...SETTING, gate: trained.gate }).weigh(
+      searchedAlone(nothing),
+    );
+    expect(interpolate(-2.5, Math.log(0), lambda)).toBe(-2.5);
   });
 
   it('is not fitted to a handful of targets', () => {
-    const cache = new CachedNeighbors(100, K);
-    const few = nearIsRight(3, 100);
-    for (let row = 0; row < 100; row++) cache.append(few, row);
-    expect(trainGate(cache.table(), SETTING)).toBeUndefined();
+    expect(train(nearIsRight(3, 100))).toBeUndefined();
   });
 });
 

@@ -16,7 +16,7 @@ import { OpenStores } from '../../dist/knnlm/open-stores.js';
 import { neighborRow } from '../../dist/knnlm/retriever.js';
 import { Snapshot } from '../../dist/knnlm/snapshot.js';
 import type { Neighbor, RetrievalRequest } from '../../dist/knnlm/types.js';
-import { Weigher } from '../../dist/knnlm/weigh.js';
+import { searchedAlone, Weigher } from '../../dist/knnlm/weigh.js';
 import { addDocuments, buildDatastore, openKnnLM } from '../../dist/open.js';
 import {
   type FakeDocument,
@@ -125,7 +125,7 @@ describe('the union of several datastores', () => {
     const weigher = new Weigher({ k: 5, temperature: 3, lambda: 0.7, lambdas });
     for (let query = 0; query < 3; query++) {
       const row = neighborRow(found, query);
-      const { lambda, weights } = weigher.weigh(row);
+      const { lambda, weights } = weigher.weigh(searchedAlone(row));
       expect(lambda).toBeCloseTo(0.7, 12);
       for (const { range, lambda: own } of lambdas) {
         const alone = await union.retriever.retrieve(queries, { k: 5, within: [range] });
@@ -147,7 +147,10 @@ describe('the union of several datastores', () => {
     ];
     const weigher = new Weigher({ k: 2, temperature: 1, lambda: 0.8, lambdas });
     const row = { ids: [4, -1], distances: [1, Number.POSITIVE_INFINITY], values: [7, 0] };
-    expect(weigher.weigh(row)).toEqual({ lambda: 0.5, weights: Float64Array.of(1, 0) });
+    expect(weigher.weigh(searchedAlone(row))).toEqual({
+      lambda: 0.5,
+      weights: Float64Array.of(1, 0),
+    });
   });
 });
 

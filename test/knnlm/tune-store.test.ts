@@ -6,8 +6,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Datastore } from '../../dist/datastore/datastore.js';
 import { readDocuments } from '../../dist/datastore/sources/read-documents.js';
 import type { SourceDocument } from '../../dist/datastore/types.js';
-import { predict } from '../../dist/knnlm/generate.js';
 import type { KnnLM } from '../../dist/knnlm/knnlm.js';
+import { TextMemory } from '../../dist/knnlm/text-memory.js';
 import type { Tuning } from '../../dist/knnlm/tune.js';
 import { tuningChart } from '../../dist/knnlm/tuning-chart.js';
 import { buildDatastore, openKnnLM } from '../../dist/open.js';
@@ -206,7 +206,7 @@ describe('tune', () => {
   it('refuses no text, and stops when asked to', async () => {
     await expect(knnlm.tune([])).rejects.toMatchObject({ code: 'NO_DOCUMENTS' });
     await expect(knnlm.tune(heldOut, { k: 0 })).rejects.toThrow(/k must be .* not 0/);
-    await expect(knnlm.tune(heldOut, { k: 1e6 })).rejects.toThrow(/at most 65536 here/);
+    await expect(knnlm.tune(heldOut, { k: 1e6 })).rejects.toThrow(/at most 65216 here/);
     const stop = new AbortController();
     const stopped = knnlm.tune(heldOut, {
       signal: stop.signal,
@@ -229,7 +229,7 @@ describe('the gate of a tuned store', () => {
     expect(tuning.gate!.used).toBe(true);
     const text = heldOut.slice(0, 2);
     const gated = await knnlm.evaluate(text);
-    expect(gated.settings).toEqual({ ...tuning.settings, gate: true });
+    expect(gated.settings).toEqual({ ...tuning.settings, ...tuning.parts, gate: true });
     const { k, lambda, temperature } = tuning.settings;
     const constant = await knnlm.evaluate(text, { gate: false });
     expect(constant.settings).toEqual(tuning.settings);
@@ -261,7 +261,13 @@ describe('the gate of a tuned store', () => {
     const decoder = await knnlm.model.startDecoding();
     const ids = knnlm.model.tokenizer.encode('Once upon a time, there was a');
     const next = await decoder.read([knnlm.model.tokenizer.bos, ...ids]);
-    const prediction = await predict(next, knnlm.retriever, { settings: knnlm.settings() });
+    const { model, retriever } = knnlm;
+    const memory = await TextMemory.open(
+      ids,
+      { model, retriever },
+      { ...small, settings: knnlm.settings() },
+    );
+    const prediction = await memory.predict(next);
     await decoder.close();
     const sum = prediction.logProbs.reduce((total, logProb) => total + Math.exp(logProb), 0);
     expect(sum).toBeCloseTo(1, 4);

@@ -152,9 +152,10 @@ describe('searchSettings', () => {
 
   it('runs in a worker with the same result, and can be stopped', async () => {
     const table = cached(randomRows(8));
-    expect((await runSettingsSearch(table)).search).toEqual(searchSettings(table));
+    const task = { neighbors: table, allowed: { cache: true, pointers: true, adaptive: true } };
+    expect(await runSettingsSearch(task)).toEqual({ search: searchSettings(table) });
     const stop = new AbortController();
-    const stopped = runSettingsSearch(table, stop.signal);
+    const stopped = runSettingsSearch(task, stop.signal);
     stop.abort();
     await expect(stopped).rejects.toMatchObject({ code: 'ABORTED' });
   });

@@ -36,6 +36,31 @@ async function serverOfCopy(
   return { own: new TestServer(memory, options), path, memory };
 }
 
+describe('what stands beside the neighbors', () => {
+  it('is switched on by a request, told with its settings, and gives what the library gives', async () => {
+    const prompt = 'Once upon a time';
+    const { choices } = await ok('/v1/completions', {
+      ...{ prompt, max_tokens: 12, temperature: 0 },
+      knn: { cache: true, pointers: true },
+    });
+    const { tokens, settings } = choices[0].knn;
+    expect(settings).toEqual({ ...SETTINGS, gate: false, cache: true, pointers: true });
+    const generation = knnlm.generate(prompt, {
+      maxTokens: 12,
+      knn: { cache: true, pointers: true },
+    });
+    let at = 0;
+    for await (const { id, p } of generation) {
+      expect(tokens[at].id).toBe(id);
+      expect(tokens[at++].p).toBeCloseTo(p, 5);
+    }
+    expect(at).toBe(12);
+    const refused = await server.ask('/v1/completions', { prompt, knn: { adaptive: 0.5 } });
+    expect(refused.status).toBe(400);
+    expect(refused.body.error.message).toContain('has not learned which searches to skip');
+  });
+});
+
 describe('information', () => {
   it('tells model, stores, settings and limits, and no folder', async () => {
     const info = await ok('/v1/knn/info');

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Gate } from '../../dist/knnlm/gate.js';
 import { interpolate, knnLogProbs } from '../../dist/knnlm/interpolate.js';
+import { searchedAlone } from '../../dist/knnlm/weigh.js';
 import type { GateParameters } from '../../src/datastore/types.ts';
 import type { KnnToken, Neighbor, RawNeighbors } from '../../src/server/wire.ts';
 import {
@@ -98,7 +99,7 @@ describe('The mixture in the browser', () => {
       values: Uint32Array.from(told.targets),
     };
     const gate = new Gate(parameters, 4);
-    const { lambda, weights } = gate.weigh(row);
+    const { lambda, weights } = gate.weigh(searchedAlone(row));
     const shares = [1 - lambda, 0, 0];
     // The gate's own shares are found again from its λ and its weights: two equations for two unknowns.
     const softmax = (t: number): number[] => {

@@ -1,7 +1,9 @@
 /** `knnlm eval`: perplexity of held-out text, for the model alone and with the store, in one pass. */
 import { Option } from 'commander';
 import { readDocuments } from '../../datastore/sources/read-documents.ts';
+import { SEMANTICS, type Semantics } from '../../knnlm/reference-semantics.ts';
 import { defineCommand } from '../command.ts';
+import { JsonLinesFile } from '../json-lines-file.ts';
 import {
   addFailureOption,
   addMemoryOptions,
@@ -23,6 +25,9 @@ interface EvalOptions extends MemoryOptions, DocumentOptions, TargetOptions {
   maxTokens?: number;
   translate?: boolean;
   beams?: number;
+  perToken?: string;
+  breakdown?: boolean;
+  semantics?: Semantics;
 }
 
 export const evalCommand = () =>
@@ -33,10 +38,14 @@ export const evalCommand = () =>
       'Scores every token of held-out text once, with the model alone and with the memory, and reports perplexity per ' +
       'token, per word and bits per byte of both, the share of tokens helped and hurt, and a bootstrap interval. With a ' +
       'store of pairs the texts are pairs too, and the tokens are those of the targets; --translate also translates their ' +
-      'sources, with the memory and without it, and tells BLEU and chrF.',
+      'sources, with the memory and without it, and tells BLEU and chrF. --breakdown tells where the memory helps and hurts: by ' +
+      'how often a token stands in the store, how near its neighbors are, where in its document it stands, and of what kind that is.',
     examples: [
       ['knnlm eval notes.knn held-out.txt', "with the store's own settings"],
       ['knnlm eval notes.knn held-out/ --k 64 --lambda 0.5', 'with others'],
+      ['knnlm eval notes.knn held-out/ --breakdown --per-token tokens.jsonl', 'where it helps'],
+      ['knnlm eval notes.knn held-out/ --no-gate --cache 0.1', 'with the text so far remembered'],
+      ['knnlm eval notes.knn held-out/ --adaptive 0.5', 'with half of the searches skipped'],
       ['knnlm eval notes.knn held-out.jsonl --json | jq .knnlm.perplexity', 'one number'],
     ],
     configure(command) {
@@ -45,6 +54,14 @@ export const evalCommand = () =>
         .argument('<text...>', 'files, folders, globs or - for standard input')
         .addOption(
           new Option('--max-tokens <n>', 'stop after so many tokens').argParser(positiveInteger),
+        )
+        .option('--breakdown', 'tell where the memory helps and where it hurts')
+        .option('--per-token <file>', 'write what is known of every token as lines of JSON')
+        .addOption(
+          new Option(
+            '--semantics <code>',
+            "score with the arithmetic of knn-transformers, or of fairseq (urvashik/knnlm under --fp16), to compare with their numbers; with --k, --lambda and --knn-temperature (default: exact, the program's own)",
+          ).choices(SEMANTICS),
         )
         .option('--translate', 'of pairs: translate the sources too, and compare with the targets')
         .addOption(
@@ -71,8 +88,14 @@ export const evalCommand = () =>
         const documents = options.translate ? await all(read) : read;
         const knn = memoryRequest(options);
         const shared = { excludeDocuments: options.exclude, onProgress: screen.progress, signal };
-        const { maxTokens, beams } = options;
-        const scores = await memory.evaluate(documents, { ...knn, maxTokens, ...shared });
+        const { maxTokens, beams, breakdown, semantics, perToken } = options;
+        const lines = perToken === undefined ? undefined : await JsonLinesFile.open(perToken);
+        const scores = await memory
+          .evaluate(documents, {
+            ...{ ...knn, semantics, maxTokens, breakdown, ...shared },
+            ...(lines && { onTokens: (tokens) => lines.write(tokens) }),
+          })
+          .finally(() => lines?.close());
         if (!options.translate) return scores;
         const translation = await memory.evaluateTranslations(documents, { knn, beams, ...shared });
         return { ...scores, translation };

@@ -2,13 +2,13 @@
 import { InvalidArgumentError, Option } from 'commander';
 import { KnnLMError } from '../../errors.ts';
 import { isMilvusUrl } from '../../indexes/milvus/milvus-address.ts';
-import { usedSettings } from '../../knnlm/gate.ts';
 import { describeIndex } from '../../knnlm/index-folder.ts';
 import type { IndexPlan } from '../../knnlm/index-plan.ts';
 import { indexStore } from '../../knnlm/index-store.ts';
 import type { IndexChoice } from '../../knnlm/keep-indexed.ts';
 import { indexOnMilvus } from '../../knnlm/milvus/sync-milvus.ts';
 import { retune } from '../../knnlm/retune.ts';
+import { storedSettings } from '../../knnlm/used-settings.ts';
 import { defineCommand } from '../command.ts';
 import { byteSize, indexChoice, number, positiveInteger } from '../options.ts';
 import type { Screen } from '../screen.ts';
@@ -159,7 +159,7 @@ async function newSettings(store: string, screen: Screen, signal: AbortSignal) {
         `lambda and temperature stay as they were given or tuned, with other distances. Tune again: knnlm tune ${store} TEXT`,
       );
     }
-    return settings && usedSettings(settings);
+    return settings && storedSettings(settings);
   } catch (error) {
     if (!(error instanceof KnnLMError) || error.code === 'ABORTED') throw error;
     screen.warn(`the settings stay as they were: ${error.message}`);

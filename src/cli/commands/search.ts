@@ -41,7 +41,7 @@ export const searchCommand = () =>
             'tokens of text before and after each (default: 16)',
           ).argParser(positiveInteger),
         );
-      addMemoryOptions(command);
+      addMemoryOptions(command, { forTexts: false });
     },
     async run([store, argument], options, session) {
       const { screen, signal } = session;

@@ -77,7 +77,7 @@ function addTranslateOptions(command: Command): void {
     'tokens of a translation at most (default: twice the source and 32 more)',
     positiveInteger,
   );
-  addMemoryOptions(command);
+  addMemoryOptions(command, { forTexts: false });
   addFailureOption(command);
   command.optionsGroup('Output:');
   command

@@ -22,6 +22,9 @@ interface TuneOptions extends StoreOptions, DocumentOptions, TargetOptions {
   maxTokens?: number;
   plot?: string;
   save: boolean;
+  cache: boolean;
+  pointers: boolean;
+  adaptive: boolean;
 }
 
 export const tuneCommand = () =>
@@ -30,7 +33,8 @@ export const tuneCommand = () =>
     summary: 'find k, λ and T on held-out text and keep them in the store',
     description:
       'Retrieves the neighbors of held-out text once, tries every k, lambda and temperature on them, fits a gate that ' +
-      'weighs each query by its own neighbors, and keeps the best in the store with what it was tuned on. Use text like ' +
+      'weighs each query by its own neighbors, with the text read so far and pointers where they pay, learns which searches ' +
+      'can be skipped, and keeps the best in the store with what it was tuned on. Use text like ' +
       'that you will read or write with the store, but none that is in it. Settings of several stores together are only told.',
     examples: [
       ['knnlm tune notes.knn held-out.txt', 'tune, and keep the result'],
@@ -53,6 +57,12 @@ export const tuneCommand = () =>
             'tokens to tune on; of a longer text an even sample (default: 100000)',
           ).argParser(positiveInteger),
         )
+        .option('--no-cache', 'do not consider remembering the text read so far')
+        .option(
+          '--no-pointers',
+          'do not consider following neighbors from token to token, nor skipping searches',
+        )
+        .option('--no-adaptive', 'do not learn which searches to skip')
         .option('--plot <file>', 'write perplexity over λ and T as an SVG picture')
         .option('--no-save', 'leave the settings of the store as they are');
       addStoreOptions(command);
@@ -72,6 +82,9 @@ export const tuneCommand = () =>
         return await memory.tune(documents, {
           k: options.k,
           maxTokens: options.maxTokens,
+          cache: options.cache,
+          pointers: options.pointers,
+          adaptive: options.adaptive && options.pointers,
           excludeDocuments: options.exclude,
           // Settings of several stores together are only told.
           save: options.save && memory.stores.length === 1,

@@ -1,4 +1,5 @@
 /** What `eval` prints: the model alone beside the mixture. */
+import type { Breakdown } from '../../knnlm/breakdown.ts';
 import type { TranslationEvaluation } from '../../knnlm/evaluate-translations.ts';
 import type { TranslationScores } from '../../knnlm/translation-metrics.ts';
 import type { Evaluation, TextScore } from '../../knnlm/types.ts';
@@ -13,7 +14,7 @@ import {
   settingsText,
 } from '../numbers.ts';
 import type { Colors } from '../screen.ts';
-import { pad } from '../text.ts';
+import { oneLine, pad, truncate } from '../text.ts';
 import { facts } from './facts.ts';
 
 const HEADINGS = ['perplexity', 'per word', 'bits per byte'];
@@ -36,6 +37,7 @@ export function evaluationText(
         `${counted(evaluation.documents, 'document')}, ${count(evaluation.tokens)} tokens, ${count(evaluation.words)} words, ${bytes(evaluation.bytes)}`,
       ],
       ['settings', settingsText(settings)],
+      ['searched', evaluation.searched < 1 ? `${percent(evaluation.searched)} of the tokens` : ''],
       [
         'time',
         `${duration(evaluation.seconds)}, ${duration(evaluation.retrievalSeconds)} of it searching; ${count(evaluation.tokens / evaluation.seconds)} tokens/s`,
@@ -44,7 +46,48 @@ export function evaluationText(
     colors,
   );
   const translated = translation ? [translationTable(translation, colors)] : [];
-  return [scoreTable(lm, knnlm, colors), ...translated, rest].join('\n\n');
+  const { breakdown } = evaluation;
+  return [
+    scoreTable(lm, knnlm, colors),
+    ...translated,
+    ...(breakdown ? [breakdownTables(breakdown, colors)] : []),
+    rest,
+  ].join('\n\n');
+}
+
+/** Where memory helps and where it hurts. */
+function breakdownTables(breakdown: Breakdown, colors: Colors): string {
+  const titles: [keyof Breakdown, string][] = [
+    ['frequency', 'in the store'],
+    ['distance', 'nearest'],
+    ['position', 'position'],
+    ['type', 'document'],
+  ];
+  const row = (cells: readonly string[]) =>
+    `  ${pad(cells[0]!, 18)}${cells
+      .slice(1)
+      .map((cell) => pad(cell, 12, 'left'))
+      .join('')}`;
+  return titles
+    .map(([of, title]) =>
+      [
+        colors.dim(row([title, 'tokens', 'alone', 'memory', 'change', 'helped', 'hurt'])),
+        ...breakdown[of].map((group) => {
+          const { tokens, lm, knnlm, helped, hurt } = group;
+          const paint = knnlm <= lm ? colors.green : colors.red;
+          return row([
+            truncate(oneLine(group.group), 17),
+            count(tokens),
+            measure(lm),
+            measure(knnlm),
+            paint(pad(change(knnlm / lm), 12, 'left')),
+            percent(helped),
+            percent(hurt),
+          ]);
+        }),
+      ].join('\n'),
+    )
+    .join('\n\n');
 }
 
 /** Like the table of perplexities, of translations. */

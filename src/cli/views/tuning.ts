@@ -20,12 +20,15 @@ const CHOSEN = '◆';
 const CELL = 2;
 
 export function tuningText(tuning: Tuning, colors: Colors): string {
-  const { perplexity, settings, gate, overlap } = tuning;
+  const { perplexity, settings, parts, gate, overlap } = tuning;
   const gains = (value: number) => `${measure(value)}  (${change(value / perplexity.lm)})`;
   const [low, high] = perplexity.interval;
   const rows = facts(
     [
-      ['settings', `${settingsText(settings)}${tuning.saved ? '' : '  (not stored)'}`],
+      [
+        'settings',
+        `${settingsText({ ...settings, ...parts, gate: gate?.used })}${tuning.saved ? '' : '  (not stored)'}`,
+      ],
       ['model alone', `perplexity ${measure(perplexity.lm)}`],
       [
         'tuned',
@@ -38,6 +41,8 @@ export function tuningText(tuning: Tuning, colors: Colors): string {
           ? `${gains(gate.crossValidated)} likewise${gate.used ? '' : ': no better, not used'}`
           : '',
       ],
+      ...gateRows(tuning),
+      ['searches', searchesText(tuning)],
       [
         'text',
         `${counted(tuning.documents, 'document')}, ${count(tuning.tokens)} tokens` +
@@ -53,6 +58,28 @@ export function tuningText(tuning: Tuning, colors: Colors): string {
     colors,
   );
   return `${rows}\n\n${surfaceText(tuning, colors)}`;
+}
+
+/** What was considered beside the neighbors. */
+function gateRows({ gate, perplexity }: Tuning): [string, string][] {
+  const tried = gate?.tried ?? [];
+  if (tried.length < 2) return [];
+  const name = ({ cache, pointers }: (typeof tried)[number]): string =>
+    ['neighbors', ...(cache ? ['cache'] : []), ...(pointers ? ['pointers'] : [])].join(' + ');
+  return tried.map((one) => [
+    '',
+    `${measure(one.crossValidated)}  (${change(one.crossValidated / perplexity.lm)}) ${name(one)}`,
+  ]);
+}
+
+/** Nothing where it was not learned which to skip. */
+function searchesText({ skip }: Tuning): string {
+  if (!skip) return '';
+  const points = skip.points.map(
+    ({ skipped, perplexity }) =>
+      `${Math.round(100 * skipped)}%: ${change(perplexity / skip.always)}`,
+  );
+  return `perplexity by the share that is skipped  ${points.join('  ')}`;
 }
 
 /** λ upwards, T to the right. */

@@ -10,12 +10,13 @@ import { Breather } from '../../math/breather.ts';
 import type { KeySource } from '../../math/vectors.ts';
 import { countIds, type FlatRanges, flattenRanges } from '../id-ranges.ts';
 import { checkSearch } from '../search-chunks.ts';
-import type { Neighbors, SearchOptions, VectorIndex } from '../vector-index.ts';
+import type { EntryRows, Neighbors, SearchOptions, VectorIndex } from '../vector-index.ts';
 import { WorkerPool } from '../worker-pool.ts';
 import { corruptIndex, type IvfHeader, type IvfSettings, readHeader } from './ivf-header.ts';
 import {
   candidateRoom,
   type ListWorkerStart,
+  type MeasureTask,
   MOST_PAIRS,
   MOST_QUERIES,
   type ProbeTask,
@@ -69,6 +70,7 @@ export class IvfIndex implements VectorIndex {
   readonly hasKeys: boolean;
   /** One worker each. */
   readonly #pools: readonly WorkerPool[];
+  #turn = 0;
 
   private constructor(
     { header, sources }: { header: IvfHeader; sources: readonly KeySource[] },
@@ -180,6 +182,18 @@ export class IvfIndex implements VectorIndex {
       signal?.removeEventListener('abort', stop);
     }
     return result;
+  }
+
+  async distances(queries: Float32Array, rows: EntryRows): Promise<Float32Array> {
+    const task: MeasureTask = { kind: 'measure', queries, ...rows };
+    const measure = (pool: WorkerPool) => pool.run<Float32Array>(task);
+    // Any worker can read the keys; a code is in the lists of one of them.
+    if (this.hasKeys) return await measure(this.#pools[this.#turn++ % this.#pools.length]!);
+    const [distances, ...others] = await Promise.all(this.#pools.map(measure));
+    for (const part of others)
+      for (const [i, distance] of part.entries())
+        distances![i] = Math.min(distances![i]!, distance);
+    return distances!;
   }
 
   async close(): Promise<void> {

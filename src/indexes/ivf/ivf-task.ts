@@ -52,6 +52,11 @@ export interface RerankTask {
   cancel: Int32Array;
 }
 
+/** Distances of some entries, each query's in ascending order: by keys, or by the codes in this worker's lists. */
+export interface MeasureTask extends Omit<RerankTask, 'kind' | 'cancel'> {
+  kind: 'measure';
+}
+
 /** Rows with their distances; each query's nearest first, equal ones in ascending id. */
 export interface RankedRows {
   /** (q) */
@@ -60,7 +65,7 @@ export interface RankedRows {
   pairs: Uint32Array;
 }
 
-export type ListTask = ReadyTask | ProbeTask | RerankTask;
+export type ListTask = ReadyTask | ProbeTask | RerankTask | MeasureTask;
 
 /** Most queries of a task: enough that most lists are wanted by several and matrix products pay. */
 export const MOST_QUERIES = 512;

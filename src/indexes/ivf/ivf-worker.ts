@@ -8,6 +8,7 @@ import type { ListTask, ListWorkerStart, RankedRows, ReadyResult } from './ivf-t
 import { ListCache } from './list-cache.ts';
 import { KernelMemory, Layout, MOST_MEMORY_BYTES } from './list-kernels.ts';
 import { ListSearch, searchLayout } from './list-search.ts';
+import { MeasureCodes } from './measure-codes.ts';
 import { openTable } from './open-table.ts';
 import { ProductLists, productAddresses } from './product-lists.ts';
 import { Reranker, rerankLayout } from './rerank.ts';
@@ -16,7 +17,8 @@ const { module, worker, workers, path, header, sources, cacheBytes } =
   workerData as ListWorkerStart;
 const has = (list: number): boolean => list % workers === worker;
 let search: ListSearch;
-let reranker: Reranker;
+let reranker: Reranker | undefined;
+let codes: MeasureCodes | undefined;
 
 async function open(): Promise<ReadyResult> {
   const table = openTable(path, header);
@@ -42,6 +44,7 @@ async function open(): Promise<ReadyResult> {
   const productLists = productAt && new ProductLists(memory, productAt, table);
   search = new ListSearch({ memory, at, table, cache, product, productLists, has });
   if (rerankAt) reranker = new Reranker(memory, rerankAt, sources, header.dim);
+  else if (productLists) codes = new MeasureCodes({ memory, at, table, cache, productLists, has });
   return { memoryBytes: bytes + table.layout.end };
 }
 
@@ -57,19 +60,23 @@ function ringBytes(offsets: Float64Array, most: number): number {
   return Math.min(all, most, Math.max(cacheBytes, largest));
 }
 
-async function perform(task: ListTask): Promise<ReadyResult | RankedRows> {
+type Result = ReadyResult | RankedRows | Float32Array;
+
+async function perform(task: ListTask): Promise<Result> {
   switch (task.kind) {
     case 'ready':
       return open();
     case 'probe':
       return search.run(task);
     case 'rerank':
-      return reranker.run(task);
+      return reranker!.run(task);
+    case 'measure':
+      return reranker ? reranker.measure(task) : codes!.run(task);
   }
 }
 
 parentPort!.on('message', async (task: ListTask) => {
-  const answer: Answer<ReadyResult | RankedRows> = await perform(task).then(
+  const answer: Answer<Result> = await perform(task).then(
     (result) => ({ result }),
     (error) => ({
       error:
@@ -78,9 +85,7 @@ parentPort!.on('message', async (task: ListTask) => {
           : { message: error instanceof Error ? (error.stack ?? error.message) : `${error}` },
     }),
   );
-  const isRows = 'result' in answer && 'pairs' in answer.result;
-  parentPort!.postMessage(
-    answer,
-    isRows ? [(answer.result as RankedRows).pairs.buffer as ArrayBuffer] : [],
-  );
+  const result = 'result' in answer ? answer.result : undefined;
+  const rows = result && 'pairs' in result ? result.pairs : result;
+  parentPort!.postMessage(answer, rows && 'buffer' in rows ? [rows.buffer as ArrayBuffer] : []);
 });

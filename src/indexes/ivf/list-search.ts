@@ -23,7 +23,7 @@ import type { ProductLists } from './product-lists.ts';
 
 /** Integers of a query: two digits of base 2^SHIFT, both within the 7 bits that are exact on every processor. */
 const SHIFT = 7;
-const RANGE = { most: 63 * 2 ** SHIFT, mostSum: (2 ** 31 - 1) / 255 };
+export const RANGE = { most: 63 * 2 ** SHIFT, mostSum: (2 ** 31 - 1) / 255 };
 /** From this many queries of one list on, a matrix product beats one scan per query (bench/search/ivf.js). */
 const PRODUCT_QUERIES = 6;
 /** Bytes of products: half of a core's second-level cache. */

@@ -98,6 +98,11 @@ export class ProductLists {
     kernels.decodeGaps(this.#list.gaps, rows[list]!, at.ids);
   }
 
+  /** Entry ids of the entered list. */
+  ids(rows: number): Uint32Array {
+    return this.#memory.u32.subarray(this.#at.ids / 4, this.#at.ids / 4 + rows);
+  }
+
   /**
    * Pairs of the rows [row, row + count) of the entered list within `limit` of a query, written at `out`.
    * @returns how many

@@ -3,7 +3,7 @@ import { KnnLMError } from '../../errors.ts';
 import type { KeySource } from '../../math/vectors.ts';
 import { bytesPerKey } from '../chunk.ts';
 import { KeyReader } from '../key-reader.ts';
-import type { RankedRows, RerankTask } from './ivf-task.ts';
+import type { MeasureTask, RankedRows, RerankTask } from './ivf-task.ts';
 import type { KernelMemory, Layout } from './list-kernels.ts';
 
 /** Keys compared in one go. */
@@ -40,27 +40,48 @@ export class Reranker {
     this.#reader.open();
   }
 
-  run({ queries, counts, ids, cancel }: RerankTask): RankedRows {
-    const dim = this.#dim;
+  /** Each query's entries, nearest first. */
+  run(task: Omit<RerankTask, 'kind'>): RankedRows {
+    const { counts } = task;
+    const ids = task.ids.slice();
+    const eachQuery = (use: (start: number, end: number) => void): void => {
+      let start = 0;
+      for (const count of counts) {
+        use(start, start + count);
+        start += count;
+      }
+    };
+    eachQuery((start, end) => ids.subarray(start, end).sort());
+    const distances = this.measure({ ...task, ids }, task.cancel);
+    const bits = new Uint32Array(distances.buffer);
     const pairs = new BigUint64Array(ids.length);
     const words = new Uint32Array(pairs.buffer);
-    let end = 0;
-    for (const [q, count] of counts.entries()) {
-      if (Atomics.load(cancel, 0) !== 0) throw new KnnLMError('ABORTED', 'The search was stopped.');
-      this.#memory.f64.set(queries.subarray(q * dim, (q + 1) * dim), this.#at.query64 / 8);
-      const rows = ids.slice(end, end + count).sort();
-      for (let done = 0; done < count; done += MOST_ROWS) {
-        const part = rows.subarray(done, done + MOST_ROWS);
-        this.#compare(part);
-        for (let i = 0; i < part.length; i++) {
-          words[2 * (end + done + i)] = part[i]!;
-          words[2 * (end + done + i) + 1] = this.#memory.u32[this.#at.out / 4 + i]!;
-        }
-      }
-      pairs.subarray(end, end + count).sort();
-      end += count;
+    for (let i = 0; i < ids.length; i++) {
+      words[2 * i] = ids[i]!;
+      words[2 * i + 1] = bits[i]!;
     }
+    eachQuery((start, end) => pairs.subarray(start, end).sort());
     return { counts, pairs: words };
+  }
+
+  /** Distances of entries that ascend within each query, in their order. */
+  measure({ queries, counts, ids }: Omit<MeasureTask, 'kind'>, cancel?: Int32Array): Float32Array {
+    const dim = this.#dim;
+    const { f32, f64 } = this.#memory;
+    const distances = new Float32Array(ids.length);
+    let start = 0;
+    for (const [q, count] of counts.entries()) {
+      if (cancel && Atomics.load(cancel, 0) !== 0)
+        throw new KnnLMError('ABORTED', 'The search was stopped.');
+      f64.set(queries.subarray(q * dim, (q + 1) * dim), this.#at.query64 / 8);
+      for (const end = start + count; start < end; ) {
+        const part = ids.subarray(start, Math.min(end, start + MOST_ROWS));
+        this.#compare(part);
+        distances.set(f32.subarray(this.#at.out / 4, this.#at.out / 4 + part.length), start);
+        start += part.length;
+      }
+    }
+    return distances;
   }
 
   /** Reads the keys of some entries, in ascending order, near ones in one go, and compares them. */

@@ -12,7 +12,7 @@ import type { KeySource } from '../../math/vectors.ts';
 import { countIds, type FlatRanges, flattenRanges, includesId } from '../id-ranges.ts';
 import { KeyRanker } from '../key-ranker.ts';
 import { checkSearch } from '../search-chunks.ts';
-import type { Neighbors, SearchOptions, VectorIndex } from '../vector-index.ts';
+import type { EntryRows, Neighbors, SearchOptions, VectorIndex } from '../vector-index.ts';
 import { parseMilvusUrl } from './milvus-address.ts';
 import { type Hit, MilvusCollection, MOST_NEIGHBORS } from './milvus-collection.ts';
 import { type MilvusAccess, MilvusConnection } from './milvus-connection.ts';
@@ -139,6 +139,11 @@ export class MilvusIndex implements VectorIndex {
     });
     await this.#deliver(search, result);
     return result;
+  }
+
+  /** By the datastore's own keys: nothing is asked of the server. */
+  async distances(queries: Float32Array, rows: EntryRows): Promise<Float32Array> {
+    return await (await this.#openRanker()).measure({ queries, ...rows });
   }
 
   async close(): Promise<void> {
@@ -307,10 +312,14 @@ export class MilvusIndex implements VectorIndex {
     }
   }
 
+  #openRanker(): Promise<KeyRanker> {
+    this.#ranker ??= KeyRanker.open(this.#sources, this.dim, this.#threads);
+    return this.#ranker;
+  }
+
   /** Puts exact distances in place of the server's. */
   async #rerank({ queries, found, depth, signal }: Search): Promise<void> {
-    this.#ranker ??= KeyRanker.open(this.#sources, this.dim, this.#threads);
-    const ranker = await this.#ranker;
+    const ranker = await this.#openRanker();
     const first = firstId(this.header.partition);
     const cancel = new Int32Array(new SharedArrayBuffer(4));
     const stop = () => Atomics.store(cancel, 0, 1);

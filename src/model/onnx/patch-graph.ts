@@ -10,7 +10,12 @@ import { type ElementType, elementTypeCode } from './element-types.ts';
 import { encodeNode, encodeValueInfo } from './encode-nodes.ts';
 import { type OnnxGraph, readsOf, type ValueInfo } from './graph.ts';
 import { graphParts } from './graph-parts.ts';
-import { encodeLogProbHead, LOG_PROB_OUTPUT, logProbTargets } from './log-prob-head.ts';
+import {
+  BEST_OUTPUT,
+  encodeLogProbHead,
+  LOG_PROB_OUTPUT,
+  logProbTargets,
+} from './log-prob-head.ts';
 import { type Field, ProtobufFile } from './protobuf-file.ts';
 import { messageHead } from './protobuf-writer.ts';
 import { readInitializer, readSparseName, readValueInfo } from './read-tensor.ts';
@@ -77,7 +82,11 @@ export function patchGraph(graph: OnnxGraph, options: PatchOptions): PatchedGrap
         ...graph.inputs.filter((input) => !needed || needed.tensors.has(input.name)),
         ...(logProbsOf ? [logProbTargets] : []),
       ],
-      outputs: [...outputs, ...Object.keys(expose), ...(logProbsOf ? [LOG_PROB_OUTPUT] : [])],
+      outputs: [
+        ...outputs,
+        ...Object.keys(expose),
+        ...(logProbsOf ? [LOG_PROB_OUTPUT, BEST_OUTPUT] : []),
+      ],
       externalFiles: externalFilesOf(graph, needed),
     };
   } finally {

@@ -10,8 +10,9 @@ const DEFAULT_NEIGHBORS = 4;
 
 /** Settings of retrieval, without what only says what to tell. */
 export function retrievalOf(fields: KnnFields | null | undefined): RetrievalRequest {
-  const { k, lambda, temperature, gate, stores, on_index_failure: onIndexFailure } = fields ?? {};
-  return { k, lambda, temperature, gate, stores, onIndexFailure };
+  const { on_index_failure: onIndexFailure, ...own } = fields ?? {};
+  const { k, lambda, temperature, gate, cache, pointers, adaptive, stores } = own;
+  return { k, lambda, temperature, gate, cache, pointers, adaptive, stores, onIndexFailure };
 }
 
 /** Neighbors to tell per token. */
@@ -72,6 +73,12 @@ function seedOf(seed: number, choice: number): number {
   return seed > 0 ? seed - choice : seed + choice;
 }
 
-export function toldSettings({ k, lambda, temperature, gate }: ResolvedSettings): UsedSettings {
-  return { k, lambda, temperature, gate: gate !== undefined };
+export function toldSettings(settings: ResolvedSettings): UsedSettings {
+  const { k, lambda, temperature, gate, cache, pointers, skip } = settings;
+  return {
+    ...{ k, lambda, temperature, gate: gate !== undefined },
+    ...(cache && { cache: true as const }),
+    ...(pointers && { pointers }),
+    ...(skip && { adaptive: skip.share }),
+  };
 }

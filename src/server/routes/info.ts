@@ -84,7 +84,13 @@ function toldIndex({ kind, indexed, lists, probes, recall, error }: StoreInfo['i
 
 function toldStoreSettings(settings: StoreInfo['settings']): StoreReply['settings'] {
   const { k, lambda, temperature, source, gate = null, evidence = null } = settings;
-  return { k, lambda, temperature, source, gate, evidence };
+  const { cache, pointers, adaptive } = settings;
+  return {
+    ...{ k, lambda, temperature, source, gate, evidence },
+    ...(cache && { cache: true as const }),
+    ...(pointers && { pointers }),
+    ...(adaptive !== undefined && { adaptive }),
+  };
 }
 
 export const statistics = defineRoute({

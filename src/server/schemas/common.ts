@@ -65,6 +65,28 @@ const retrieval = {
     .describe('Ids of documents that must not be retrieved.'),
 };
 
+/** What is remembered, followed and skipped while a text is read. */
+const reading = {
+  cache: z
+    .boolean()
+    .optional()
+    .describe(
+      'Whether the text read so far is remembered as a small store of its own. Default: as the store was tuned, where its settings hold.',
+    ),
+  pointers: z
+    .boolean()
+    .optional()
+    .describe(
+      'Whether neighbors that agreed with the text are followed to the next token. Default: likewise.',
+    ),
+  adaptive: z
+    .union([z.boolean(), share])
+    .optional()
+    .describe(
+      "About what share of the searches is skipped, those that promise least; true is the store's own share, or half. Default: likewise.",
+    ),
+};
+
 export const retrievalFields = z
   .strictObject(retrieval)
   .describe("Settings of retrieval; what is missing is the store's own.");
@@ -75,6 +97,7 @@ export const aroundField = count.max(MOST_AROUND).optional();
 export const knnFields = z
   .strictObject({
     ...retrieval,
+    ...reading,
     include_neighbors: z
       .union([z.boolean(), count.max(MOST_TOLD)])
       .optional()
@@ -98,6 +121,9 @@ export const usedSettings = z
     lambda: z.number(),
     temperature: z.number(),
     gate: z.boolean().describe('A gate took the place of lambda and temperature.'),
+    cache: z.literal(true).optional().describe('The text read so far was remembered.'),
+    pointers: z.literal(true).optional().describe('Neighbors were followed from token to token.'),
+    adaptive: share.optional().describe('About what share of the searches was to be skipped.'),
   })
   .describe('Settings as they were used.');
 export type UsedSettings = z.infer<typeof usedSettings>;
@@ -168,5 +194,5 @@ export const contextFields = {
     .describe('In place of `context`: without the start token.'),
 };
 
-/** What /v1/knn/search and /v1/knn/score take besides. */
-export { retrieval as retrievalShape };
+/** What /v1/knn/search and /v1/knn/score take besides, and what the latter does. */
+export { reading as readingShape, retrieval as retrievalShape };

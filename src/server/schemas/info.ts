@@ -1,18 +1,24 @@
 /** GET /v1/knn/info and /v1/knn/statistics. */
 import { z } from 'zod';
-import { count } from './common.ts';
+import { count, share } from './common.ts';
 
 export const gateParameters = z
   .object({
     temperatures: z.array(z.number()),
     ranks: z.array(z.int()),
+    usesModel: z.boolean().optional().describe("Whether the model's certainty is a feature."),
+    runs: z.array(z.number()).optional().describe('Temperatures of the pointers, in tokens.'),
+    cache: z
+      .object({ temperatures: z.array(z.number()), ranks: z.array(z.int()) })
+      .optional()
+      .describe('Of the text read so far.'),
     means: z.array(z.number()),
     deviations: z.array(z.number()),
     weights: z
       .array(z.array(z.number()))
-      .describe("(J + 1, F + 1) the model's row first, then one per temperature."),
+      .describe("(E, F + 1) the model's row first, then one per temperature of each source."),
   })
-  .describe('The numbers of a gate (`src/knnlm/gate.ts`). Shapes: J temperatures, F features.');
+  .describe('The numbers of a gate (`src/knnlm/gate.ts`). Shapes: F features, E experts.');
 export type GateParameters = z.infer<typeof gateParameters>;
 
 export const storeSettings = z.object({
@@ -21,6 +27,9 @@ export const storeSettings = z.object({
   temperature: z.number(),
   source: z.enum(['default', 'given', 'self-tuned', 'tuned']),
   gate: gateParameters.nullable(),
+  cache: z.literal(true).optional().describe('The text read so far is remembered by default.'),
+  pointers: z.literal(true).optional().describe('Neighbors are followed by default.'),
+  adaptive: share.optional().describe('About what share of the searches is skipped by default.'),
   evidence: z
     .record(z.string(), z.unknown())
     .nullable()

@@ -1,9 +1,17 @@
 /** POST /v1/knn/score: a text under the model and under the mixture, as `knnlm eval` scores a document. */
 import { z } from 'zod';
-import { count, errorReply, retrievalShape, tokenId, usedSettings } from './common.ts';
+import {
+  count,
+  errorReply,
+  readingShape,
+  retrievalShape,
+  tokenId,
+  usedSettings,
+} from './common.ts';
 
 export const scoreRequest = z.strictObject({
   ...retrievalShape,
+  ...readingShape,
   text: z.string(),
   neighbors: count
     .max(64)

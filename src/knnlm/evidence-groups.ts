@@ -1,0 +1,62 @@
+/** What was found for a query with its tokens as group numbers, one numbering for all sources: the form that gates read. */
+import type { Evidence } from './gate.ts';
+import type { GroupedEvidence } from './gate-reader.ts';
+import { runOf } from './pointers.ts';
+import { Groups } from './vote-summary.ts';
+
+/** Neighbors with the lengths of their runs, longest first. Shapes: k neighbors. */
+export interface Followed {
+  /** Places in the row. */
+  places: number[];
+  /** Tokens. */
+  runs: number[];
+}
+
+/** Those that are pointed at. @param histories (k) */
+export function longestFirst(histories: ArrayLike<number>, count = histories.length): Followed {
+  const places: number[] = [];
+  for (let i = 0; i < count; i++) if (histories[i]! > 1) places.push(i);
+  // Stable: of equal runs the nearest comes first.
+  places.sort((a, b) => runOf(histories[b]!) - runOf(histories[a]!));
+  return { places, runs: places.map((place) => runOf(histories[place]!)) };
+}
+
+/** Runs as a gate reads them: how many tokens each is shorter than the longest. @param groups of the row's neighbors */
+export function runVoters(
+  { places, runs }: Followed,
+  groups: ArrayLike<number>,
+): GroupedEvidence['runs'] {
+  const longest = runs[0] ?? 0;
+  return {
+    distances: runs.map((run) => longest - run),
+    groups: places.map((place) => groups[place]!),
+    count: places.length,
+    longest,
+  };
+}
+
+/** Serves one query after another. */
+export class EvidenceGroups {
+  readonly #groups = new Groups();
+  /** Of the evidence read last. */
+  followed: Followed = { places: [], runs: [] };
+
+  read({ row, cached, best = 0 }: Evidence): GroupedEvidence {
+    this.#groups.clear();
+    let count = row.values.length;
+    while (count > 0 && row.distances[count - 1] === Number.POSITIVE_INFINITY) count--;
+    const groups = new Uint16Array(count);
+    for (let i = 0; i < count; i++) groups[i] = this.#groups.of(row.values[i]!);
+    this.followed = longestFirst(row.histories, count);
+    return {
+      neighbors: { distances: row.distances, groups, count },
+      runs: runVoters(this.followed, groups),
+      cached: {
+        distances: cached?.distances ?? [],
+        groups: Uint16Array.from(cached?.values ?? [], (token) => this.#groups.of(token)),
+        count: cached?.values.length ?? 0,
+      },
+      best,
+    };
+  }
+}

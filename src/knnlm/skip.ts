@@ -1,0 +1,102 @@
+/**
+ * Which searches to skip: what a search would gain is foretold from what is known before it (He et al. 2021, "Efficient Nearest
+ * Neighbor Language Models", adaptive retrieval): how sure the model is, the pointers and for how long they have gone along with the
+ * text, the text's own past, and how near the last search's neighbors were. A linear regression on the nats gained,
+ * fitted by `train-skip.ts`; the index is asked where it expects more than a threshold. The query itself, which He et
+ * al. read too, adds nothing to these.
+ */
+import { beforeSearch, type GateShape, skipFeatureCount } from '../datastore/gate-sizes.ts';
+import type { SkipParameters } from '../datastore/types.ts';
+import { longestFirst, runVoters } from './evidence-groups.ts';
+import { GateReader, type GroupedEvidence, standardize } from './gate-reader.ts';
+import type { Recall } from './recall.ts';
+import type { ResolvedSettings } from './types.ts';
+import { Groups, type Voters } from './vote-summary.ts';
+
+/** Nothing is known of neighbors before they are searched. */
+export const NO_VOTERS: Voters = { distances: [], groups: [], count: 0 };
+
+/** Reads the features of one query after another. Shapes: F features. */
+export class SkipReader {
+  /** (F) of the query read last. */
+  readonly features: Float64Array;
+  /** (F) 0 where there is nothing to tell. */
+  readonly known: Uint8Array;
+  readonly #reader: GateReader;
+
+  /** @param voters most of one query, all sources together */
+  constructor(shape: GateShape, voters: number) {
+    this.#reader = new GateReader(beforeSearch(shape), voters);
+    this.features = new Float64Array(skipFeatureCount(shape));
+    this.known = new Uint8Array(this.features.length);
+  }
+
+  /** @param lastNearest squared L2 of the lane's last search; undefined before the first */
+  read(evidence: GroupedEvidence, lastNearest: number | undefined): void {
+    this.#reader.read(evidence);
+    this.features.set(this.#reader.features);
+    this.known.set(this.#reader.known);
+    const at = this.#reader.features.length;
+    const isKnown = lastNearest !== undefined && lastNearest < Number.POSITIVE_INFINITY;
+    this.features[at] = isKnown ? 1 : 0;
+    this.known[at] = 1;
+    this.features[at + 1] = isKnown ? lastNearest : 0;
+    this.known[at + 1] = isKnown ? 1 : 0;
+  }
+}
+
+/** Foretells what a search would gain. */
+export class SkipPredictor {
+  readonly #parameters: SkipParameters;
+  readonly #threshold: number;
+  readonly #reader: SkipReader;
+  readonly #groups = new Groups();
+
+  /** @param voters most of one query, all sources together */
+  constructor({ parameters, threshold }: NonNullable<ResolvedSettings['skip']>, voters: number) {
+    this.#parameters = parameters;
+    this.#threshold = threshold;
+    this.#reader = new SkipReader(parameters.gate, voters);
+  }
+
+  /** @param values token ids that followed what is pointed at */
+  isWorthIt({ lane, cached, best = 0 }: Recall, values: ArrayLike<number>): boolean {
+    this.#groups.clear();
+    const groupsOf = (tokens: ArrayLike<number>) =>
+      Uint16Array.from(tokens, (token) => this.#groups.of(token));
+    const { histories } = lane.pointed;
+    this.#reader.read(
+      {
+        neighbors: NO_VOTERS,
+        runs: runVoters(longestFirst(histories), groupsOf(values)),
+        cached: {
+          distances: cached?.distances ?? [],
+          groups: groupsOf(cached?.values ?? []),
+          count: cached?.values.length ?? 0,
+        },
+        best,
+      },
+      lane.lastFound?.distances[0],
+    );
+    const { features, known } = this.#reader;
+    standardize(features, known, this.#parameters);
+    return expectedGain(features, this.#parameters.weights) > this.#threshold;
+  }
+}
+
+/** The threshold at which about a share of the searches is skipped, between those that were measured. */
+export function thresholdFor(share: number, { thresholds }: SkipParameters): number {
+  const above = thresholds.findIndex(({ skipped }) => skipped >= share);
+  if (above === 0) return thresholds[0]!.threshold;
+  if (above < 0) return thresholds.at(-1)!.threshold;
+  const [a, b] = [thresholds[above - 1]!, thresholds[above]!];
+  const part = (share - a.skipped) / (b.skipped - a.skipped);
+  return a.threshold + part * (b.threshold - a.threshold);
+}
+
+/** Nats. @param features (F) standardized @param weights (F + 1) */
+export function expectedGain(features: ArrayLike<number>, weights: ArrayLike<number>): number {
+  let gain = weights[features.length]!;
+  for (let f = 0; f < features.length; f++) gain += weights[f]! * features[f]!;
+  return gain;
+}

@@ -1,0 +1,121 @@
+/**
+ * The votes of one source (neighbors, pointers, a cache) at several temperatures at once, and what they say of themselves:
+ * how large the largest share is and how spread they are. Where voters agree they are right more often.
+ */
+
+/** Voters of one query, nearest first. Voters for one token share a group number. */
+export interface Voters {
+  /** (n) squared L2, or whatever else the temperatures are in. */
+  distances: ArrayLike<number>;
+  /** (n) from `Groups`. */
+  groups: ArrayLike<number>;
+  /** n; the arrays may be longer. */
+  count: number;
+}
+
+/** Numbers the tokens that are voted for, in the order in which they are first seen; once for all sources of a query. */
+export class Groups {
+  readonly #numbers = new Map<number, number>();
+
+  clear(): void {
+    this.#numbers.clear();
+  }
+
+  of(token: number): number {
+    let group = this.#numbers.get(token);
+    if (group === undefined) this.#numbers.set(token, (group = this.#numbers.size));
+    return group;
+  }
+
+  /** -1 when nothing voted for it. */
+  find(token: number): number {
+    return this.#numbers.get(token) ?? -1;
+  }
+}
+
+/** Shapes: J temperatures, n voters. Allocates nothing per query. */
+export class VoteSummary {
+  /** (J) ascending, each twice the one before. */
+  readonly temperatures: readonly number[];
+  /** (J) Σ exp(-(d - d_1) / T_j): what the weights are divided by. */
+  readonly sums: Float64Array;
+  /** (2 J) for each temperature the log of the largest share, and the entropy of the shares in nats. */
+  readonly features: Float64Array;
+  /** (J, room) share of each group. */
+  readonly #shares: Float64Array;
+  /** (room) exp(-(d - d_1) / T) at the hottest temperature, of the voters read last. */
+  readonly #weights: Float64Array;
+  readonly #room: number;
+  /** Groups up to here have voters; those beyond are left from other queries. */
+  #groupCount = 0;
+
+  /** @param room voters, and so groups, at most */
+  constructor(temperatures: readonly number[], room: number) {
+    this.temperatures = temperatures;
+    this.sums = new Float64Array(temperatures.length);
+    this.features = new Float64Array(2 * temperatures.length);
+    this.#shares = new Float64Array(temperatures.length * room);
+    this.#weights = new Float64Array(room);
+    this.#room = room;
+  }
+
+  /** Of a group, at temperature number t; of the voters read last. */
+  share(t: number, group: number): number {
+    return group < this.#groupCount ? this.#shares[t * this.#room + group]! : 0;
+  }
+
+  /** @param voters one at least */
+  read({ distances, groups, count }: Voters): void {
+    const hottest = this.temperatures.length - 1;
+    let groupCount = 0;
+    for (let i = 0; i < count; i++) if (groups[i]! >= groupCount) groupCount = groups[i]! + 1;
+    this.#groupCount = groupCount;
+    for (let t = 0; t <= hottest; t++)
+      this.#shares.fill(0, t * this.#room, t * this.#room + groupCount);
+    const { sums, temperatures } = this;
+    const [shares, weights, room] = [this.#shares, this.#weights, this.#room];
+    sums.fill(0);
+    for (let i = 0; i < count; i++) {
+      let weight = Math.exp((distances[0]! - distances[i]!) / temperatures[hottest]!);
+      weights[i] = weight;
+      // Each temperature is half the next: its weight is the square.
+      for (let t = hottest, at = hottest * room + groups[i]!; t >= 0; t--, at -= room) {
+        sums[t]! += weight;
+        shares[at]! += weight;
+        weight *= weight;
+      }
+    }
+    for (let t = 0; t <= hottest; t++) this.#describe(t, groupCount);
+  }
+
+  /** Adds the weight of each voter read last under a mixture of the temperatures. @param parts (J) the mixture's weights */
+  addWeights(
+    count: number,
+    parts: ArrayLike<number>,
+    add: (voter: number, weight: number) => void,
+  ): void {
+    const hottest = this.temperatures.length - 1;
+    const factors = this.sums.map((sum, t) => parts[t]! / sum);
+    for (let i = 0; i < count; i++) {
+      let weight = this.#weights[i]!;
+      let all = 0;
+      for (let t = hottest; t >= 0; t--) {
+        all += factors[t]! * weight;
+        weight *= weight;
+      }
+      add(i, all);
+    }
+  }
+
+  #describe(t: number, groupCount: number): void {
+    let most = 0;
+    let entropy = 0;
+    for (let at = t * this.#room; at < t * this.#room + groupCount; at++) {
+      const share = (this.#shares[at]! /= this.sums[t]!);
+      if (share > most) most = share;
+      if (share > 0) entropy -= share * Math.log(share);
+    }
+    this.features[2 * t] = Math.log(most);
+    this.features[2 * t + 1] = entropy;
+  }
+}
