@@ -55,7 +55,10 @@ export const withoutNumbers = (table: string): string =>
 function format(rows: readonly ResultRow[]): string {
   const passed = rows.filter((row) => row.refused === undefined);
   const failed = rows.filter((row) => row.refused !== undefined);
+  const families = new Set(passed.map(({ name }) => name.split('.')[0]));
   return [
+    `${passed.length} exports of ${families.size} architectures agree with PyTorch; ${failed.length} ${failed.length === 1 ? 'is' : 'are'} refused.`,
+    '',
     '| family | exported by | keys | largest difference of a key | of a log-probability | decodes from |',
     '| --- | --- | --- | --- | --- | --- |',
     ...passed.map(({ name, exporter, keys, keyDifference, logProbDifference, cache, together }) =>
