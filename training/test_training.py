@@ -219,6 +219,10 @@ class RecipeTest(Folder):
         weights = [(self.folder / out / "model.safetensors").read_bytes() for out in ("whole", "parts")]
         self.assertEqual(weights[0], weights[1])
 
+        self.assertIn("other settings", self.run_recipe("parts", "--resume", "--seed", "7").stderr)
+        longer = self.run_recipe("parts", "--resume", "--tokens", "28672")
+        self.assertEqual(json.loads(longer.stdout)["tokens"], 28672, longer.stderr)
+
         further = self.run_recipe("further", "--init-from", str(self.folder / "whole"))
         self.assertEqual(further.returncode, 0, further.stderr)
         before, after = (json.loads(run.stdout)["evaluation"]["bitsPerByte"] for run in (whole, further))
