@@ -8,7 +8,7 @@
  * documents of train, up to so many megabytes of text. k, λ and T are chosen on one half of valid's documents and measured on the
  * other, up to so many tokens each, as `knnlm experiment domain` does. JSON on the last line.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -29,6 +29,7 @@ const { values: options, positionals } = parseArgs({
 const [corpora] = positionals;
 if (!corpora) throw new Error('usage: node bench/base-models.js CORPORA --models A,B');
 const folder = options.out ?? mkdtempSync(join(tmpdir(), 'knnlm-base-models-'));
+mkdirSync(folder, { recursive: true });
 
 async function measure(model, domain, documents) {
   const heldOut = join(corpora, `${domain}.valid.jsonl.gz`);
