@@ -114,7 +114,7 @@ async function golden(name, model, corpus) {
     let i = 0;
     for await (const document of readDocuments([`${fixtures}golden/${corpus}.valid.jsonl`])) {
       const row = reference.documents[i++];
-      const { lm, found, targets } = await retrieveAll(memory, document.text, reference);
+      const { lm, found, targets } = await retrieveAll(memory, document, reference);
       count += targets.length;
       nll.lm = lm.reduce((sum, x) => sum - x, nll.lm ?? 0);
       for (const [setting, { mixture }] of Object.entries(row.knn)) {
@@ -204,7 +204,9 @@ async function compare() {
   }
 }
 
-const evaluate = (store, maxTokens) => store.evaluate(readDocuments([text]), { maxTokens });
+function evaluate(store, maxTokens) {
+  return store.evaluate(readDocuments([text]), { maxTokens });
+}
 
 async function quality({ there, here }) {
   const [a, b] = [await evaluate(there, +options.tokens), await evaluate(here, +options.tokens)];
