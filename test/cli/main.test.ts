@@ -240,7 +240,8 @@ describe('a store', () => {
     const text = `${DOCUMENTS[0]!.text}${DOCUMENTS[1]!.text}`.repeat(12);
     const lines = [1, 2, 3, 4].map((id) => `${JSON.stringify({ id, text: `${id} ${text}` })}\n`);
     writeFileSync(documents, lines.join(''));
-    const parameters = ['build', documents, '--out', out, '--json'];
+    const settings = ['--k', '64', '--lambda', '0.25', '--knn-temperature', '1'];
+    const parameters = ['build', documents, '--out', out, ...settings, '--json'];
     const child = start(parameters);
     // The plan has been told: work begins.
     child.stderr!.once('data', () => setTimeout(() => child.kill('SIGINT'), 300));

@@ -102,7 +102,7 @@ describe('the union of several datastores', () => {
           }
         },
       ),
-      { numRuns: 20 },
+      { numRuns: 10 },
     );
   }, 60_000);
 

@@ -51,7 +51,7 @@ beforeAll(async () => {
   }));
   writeJsonl(
     short,
-    stored.map((document) => ({ ...document, text: document.text.slice(0, 1500) })),
+    stored.map((document) => ({ ...document, text: document.text.slice(0, 700) })),
   );
   unrelated = await documentsOf('tinystories.valid');
   await buildDatastore([train], { ...small, out: store });
@@ -113,7 +113,7 @@ describe('a fresh store', () => {
 
   it('of one long document is tuned with the text around each target left out', async () => {
     const file = join(folder, 'long.txt');
-    writeFileSync(file, stored[0]!.text.slice(0, 4000));
+    writeFileSync(file, stored[0]!.text.slice(0, 2500));
     const built = await buildDatastore([file], { ...small, out: join(folder, 'long') });
     expect(built.documents).toBe(1);
     expect(built.settings.lambda).toBeGreaterThan(0.3);
