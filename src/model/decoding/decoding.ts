@@ -31,6 +31,8 @@ export class Decoding {
   #opening: Promise<void> | undefined;
   #nextId = 1;
   #running = false;
+  /** Somebody asked since the last look at who waits: between that and its end nobody else would see it. */
+  #woken = false;
   #promptsTurn = false;
   #retry: NodeJS.Timeout | undefined;
 
@@ -111,6 +113,7 @@ export class Decoding {
     sequence.queue.push(...asked);
     sequence.touched = performance.now();
     this.#waiting.add(sequence);
+    this.#woken = true;
     void this.#run();
   }
 
@@ -120,7 +123,8 @@ export class Decoding {
     // Whoever asks in the same breath is served together.
     await Promise.resolve();
     clearTimeout(this.#retry);
-    while (await this.#runOnce());
+    do this.#woken = false;
+    while ((await this.#runOnce()) || this.#woken);
     this.#running = false;
     if (this.#waiting.size > 0) this.#retry = setTimeout(() => this.#run(), IDLE_MS / 4).unref();
   }
