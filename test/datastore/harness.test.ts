@@ -15,7 +15,7 @@ async function bench(name: string, ...parameters: (string | number)[]) {
 }
 
 it('loses nothing and brings nothing back when a process that changes a store is killed', async () => {
-  const result = await bench('crash.js', 1, 1, 80);
+  const result = await bench('crash.js', 1, 1, 41);
   expect(result).toMatchObject({ lost: 0, back: 0, other: 0, notRecovered: 0 });
   expect(Object.keys(result.perChange).sort()).toEqual([
     'add',
@@ -28,7 +28,7 @@ it('loses nothing and brings nothing back when a process that changes a store is
 }, 120_000);
 
 it('loses nothing when a process that takes keys away is killed, or one that changes a store without them', async () => {
-  const result = await bench('kill-keyless.js', 101);
+  const result = await bench('kill-keyless.js', 61);
   expect(result).toMatchObject({ wrong: 0, notRecovered: 0 });
   expect(Object.keys(result.perChange).sort()).toEqual(['code', 'compact', 'drop']);
 }, 120_000);

@@ -102,7 +102,7 @@ describe('the union of several datastores', () => {
           }
         },
       ),
-      { numRuns: 10 },
+      { numRuns: 20 },
     );
   }, 60_000);
 
