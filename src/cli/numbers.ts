@@ -39,6 +39,12 @@ export function percent(share: number): string {
   return `${(share * 100).toFixed(1)}%`;
 }
 
+/** A mean with its standard error: 0.0046 ± 0.0006 nats. */
+export function nats(mean: number, standardError?: number): string {
+  const spread = standardError === undefined ? '' : ` ± ${standardError.toFixed(4)}`;
+  return `${mean.toFixed(4)}${spread} nats`;
+}
+
 /** A relative change with its sign: −31.2%, +4.0%. */
 export function change(ratio: number): string {
   const value = (ratio - 1) * 100;

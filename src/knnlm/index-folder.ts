@@ -26,6 +26,10 @@ export interface IndexInfo {
   /** As measured when it was built: share of the true neighbors found, and mean |Δ log p| of the mixture in nats. */
   recall?: number;
   error?: number;
+  /** Of the error, which is the mean of a sample of queries. */
+  standardError?: number;
+  /** λ and T that the error was measured with. */
+  judgedBy?: string;
   /** On disk. */
   bytes?: number;
   /** Of a collection on Milvus: where it is, its index type there and how that is searched. */
@@ -67,12 +71,20 @@ function describeRemote({ url, entries, index, settings, evidence }: MilvusHeade
   };
 }
 
-function measured(evidence: Record<string, unknown> | null): Pick<IndexInfo, 'recall' | 'error'> {
+function measured(
+  evidence: Record<string, unknown> | null,
+): Pick<IndexInfo, 'recall' | 'error' | 'standardError' | 'judgedBy'> {
   const number = (name: string): number | undefined => {
     const value = evidence?.[name];
     return typeof value === 'number' ? value : undefined;
   };
-  return { recall: number('recall'), error: number('error') };
+  const { judgedBy } = evidence ?? {};
+  return {
+    recall: number('recall'),
+    error: number('error'),
+    standardError: number('standardError'),
+    judgedBy: typeof judgedBy === 'string' ? judgedBy : undefined,
+  };
 }
 
 /**

@@ -3,6 +3,7 @@
  * and inexact distances cause in the mixture's log-probability of what followed them.
  */
 import type { Datastore } from '../datastore/datastore.ts';
+import { MOST_QUERIES } from '../indexes/ivf/ivf-task.ts';
 import type { IndexTrials } from '../indexes/ivf/tune-ivf.ts';
 import { readKeys } from '../indexes/read-keys.ts';
 import type { Neighbors } from '../indexes/vector-index.ts';
@@ -15,11 +16,14 @@ import { mergeRanges } from './retriever.ts';
 export const MAX_ERROR = 0.005;
 /** Queries that the error is measured on. */
 export const QUERIES = 1024;
+/** The same for lists that exceed the memory given: as many as share one pass over the file. */
+export const QUERIES_ON_DISK = MOST_QUERIES;
 /** A document with more than this share of all entries is not left out whole: there would be nothing left to find. */
 const LARGE_DOCUMENT = 0.1;
 /**
  * Settings beside the store's own: what tuned stores end with (docs/results), a temperature of a seventh of the spread from
- * the first distance to the last. A store may be tuned after it was indexed.
+ * the first distance to the last. A store may be tuned after it was indexed; until then these are all there is: the
+ * defaults, λ = 0.25 and T = 1, fit no store, and at T = 1 the rounding of the nearest distances counts for more than lists.
  */
 const TUNED = { lambda: 0.7, spreads: 1 / 7 };
 
@@ -27,25 +31,26 @@ const TUNED = { lambda: 0.7, spreads: 1 / 7 };
 export async function indexJudge(
   datastore: Datastore,
   queries = QUERIES,
-): Promise<Pick<IndexTrials, 'queries' | 'exclude' | 'excludePerQuery' | 'k' | 'judge'>> {
+): Promise<
+  Pick<IndexTrials, 'queries' | 'exclude' | 'excludePerQuery' | 'k' | 'judge' | 'judgedBy'>
+> {
   const held = holdOut(datastore, queries);
   const entries = Int32Array.from(held, ({ entry }) => entry);
   const targets = await datastore.values(entries);
   const frequencies = await valueLogFrequencies(datastore);
   const lmLogProbs = Float64Array.from(targets, (target) => frequencies[target]!);
-  const own = datastore.settings ?? DEFAULT_SETTINGS;
+  const own = datastore.settings?.source === 'default' ? null : datastore.settings;
   return {
     queries: await readKeys(datastore.keySources(), datastore.keyDim, entries),
     exclude: datastore.excludedRanges(),
     excludePerQuery: held.map(({ exclude }) => [exclude]),
-    k: Math.min(own.k, datastore.entries),
-    judge: (found, truth) =>
-      retrievalError(found, truth, {
-        datastore,
-        targets,
-        lmLogProbs,
-        settings: [own, { lambda: TUNED.lambda, temperature: typicalTemperature(truth) }],
-      }),
+    k: Math.min(own?.k ?? DEFAULT_SETTINGS.k, datastore.entries),
+    judge: (found, truth) => {
+      const typical = { lambda: TUNED.lambda, temperature: typicalTemperature(truth) };
+      const settings = own ? [own, typical] : [typical];
+      return retrievalError(found, truth, { datastore, targets, lmLogProbs, settings });
+    },
+    judgedBy: own ? "the store's and typical settings" : 'typical settings',
   };
 }
 

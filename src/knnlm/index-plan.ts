@@ -2,7 +2,6 @@
 import { availableParallelism } from 'node:os';
 import { paddedWidth } from '../indexes/chunk.ts';
 import { type IvfProgress, STEPS, sampleSize } from '../indexes/ivf/build-ivf.ts';
-import { QUERIES } from './index-judge.ts';
 
 export interface DiskRoom {
   /** Needed while it is built; about half of it stays. */
@@ -25,6 +24,8 @@ export interface IndexShape {
   entries: number;
   dim: number;
   lists: number;
+  /** That the error is measured on. */
+  queries: number;
   threads?: number;
   room: DiskRoom;
 }
@@ -54,9 +55,12 @@ export function planAfterTwoSteps(
  * A step compares the sample with all centroids. Assigning does so with all keys, and tuning reads all lists once for the true
  * neighbors of its queries, and few of them at every trial.
  */
-function remainingMs({ entries, dim, lists, threads }: IndexShape, stepMs: number): number {
+function remainingMs(
+  { entries, dim, lists, queries, threads }: IndexShape,
+  stepMs: number,
+): number {
   const workers = threads ?? Math.min(8, availableParallelism());
   const samples = entries / sampleSize(entries, lists, dim, workers);
-  const tuning = (DIGITS * Math.min(QUERIES, entries)) / lists;
+  const tuning = (DIGITS * Math.min(queries, entries)) / lists;
   return stepMs * (STEPS - 1 + samples * (1 + tuning));
 }

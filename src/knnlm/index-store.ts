@@ -7,7 +7,14 @@ import { freeDiskBytes } from '../datastore/files.ts';
 import { entriesOf, readManifest } from '../datastore/manifest.ts';
 import { withLock } from '../datastore/store-lock.ts';
 import { KnnLMError } from '../errors.ts';
-import { buildIvf, defaultLists, type IvfProgress } from '../indexes/ivf/build-ivf.ts';
+import { bytesPerKey, paddedWidth } from '../indexes/chunk.ts';
+import {
+  buildIvf,
+  DEFAULT_MEMORY_BYTES,
+  defaultLists,
+  type IvfProgress,
+} from '../indexes/ivf/build-ivf.ts';
+import { codedRowBytes } from '../indexes/ivf/build-task.ts';
 import { type Codec, keylessCodes, parseCodec } from '../indexes/ivf/codec.ts';
 import {
   type IvfHeader,
@@ -26,7 +33,7 @@ import {
 } from '../indexes/ivf/tune-ivf.ts';
 import { dropKeysLocked } from './drop-keys.ts';
 import { describeIndex, type IndexInfo, indexFolder } from './index-folder.ts';
-import { indexJudge, MAX_ERROR } from './index-judge.ts';
+import { indexJudge, MAX_ERROR, QUERIES, QUERIES_ON_DISK } from './index-judge.ts';
 import { type DiskRoom, type IndexPlan, indexingBytes, planAfterTwoSteps } from './index-plan.ts';
 import { leaveMilvus } from './milvus/leave-milvus.ts';
 import type { Progress } from './types.ts';
@@ -75,6 +82,8 @@ export interface IndexStoreResult {
   recall: number;
   /** Mean |Δ log p| of the mixture, in nats. */
   error: number;
+  /** Of that mean, which is of a sample of queries. */
+  standardError?: number;
   /** False when no setting keeps the error below what was asked; the most exact one was taken. */
   reached: boolean;
   /** What was measured on the way. */
@@ -112,7 +121,7 @@ export async function indexLocked(
   request: IndexStoreRequest,
 ): Promise<IndexStoreResult> {
   const started = performance.now();
-  const { maxError = MAX_ERROR } = request;
+  const { maxError = MAX_ERROR, memoryBytes = DEFAULT_MEMORY_BYTES } = request;
   if (!(maxError > 0)) {
     throw new KnnLMError(
       'INVALID_ARGUMENT',
@@ -127,13 +136,14 @@ export async function indexLocked(
     const codec = parseCodec(codes, datastore.keyDim);
     if (request.dropKeys) requireCompact(datastore);
     const room = await checkRoom(datastore, store);
-    const work: Work = { ...request, store, datastore, maxError, room };
+    const work: Work = { ...request, store, datastore, maxError, room, memoryBytes };
     const isReused = codec && there && (await isWhole(there, work));
     const lists = isReused ? there : await build(work);
     const trials: IndexTrials = {
-      ...(await indexJudge(datastore)),
+      ...(await indexJudge(datastore, queriesFor(lists.file.bytes, memoryBytes))),
       folder: indexFolder(store),
       maxError,
+      onTruth: inBytes(work, lists),
       onTrial: countTrials(request.onProgress),
       signal: request.signal,
     };
@@ -147,7 +157,7 @@ export async function indexLocked(
       );
     }
     const { header, reached, chosen } = tuned;
-    const { recall, error } = chosen;
+    const { recall, error, standardError } = chosen;
     // Only now: until here its entries were searched where they were.
     await leaveMilvus(store, request.onWarning);
     return {
@@ -160,6 +170,7 @@ export async function indexLocked(
       settings: header.settings,
       recall,
       error,
+      standardError,
       reached,
       trials: tuned.trials,
     };
@@ -205,7 +216,7 @@ async function indexThere(
       `The keys of ${path} were dropped, so its index (${name}) cannot be made anew. Code what was added since: knnlm index ${path} --drop-keys`,
     );
   }
-  const { recall, error, maxError } = header.evidence as Record<string, number>;
+  const { recall, error, standardError, maxError } = header.evidence as Record<string, number>;
   return {
     kind: 'ivf',
     entries,
@@ -216,6 +227,7 @@ async function indexThere(
     settings: header.settings,
     recall: recall!,
     error: error!,
+    standardError,
     reached: error! <= maxError!,
     trials: [],
   };
@@ -225,6 +237,7 @@ interface Work extends IndexStoreRequest {
   store: string;
   datastore: Datastore;
   maxError: number;
+  memoryBytes: number;
   room: DiskRoom;
 }
 
@@ -241,7 +254,8 @@ function build(work: Work): Promise<IvfHeader> {
   const { store, datastore, memoryBytes, threads, signal, room, onIndexPlan } = work;
   const { entries, keyDim: dim } = datastore;
   const lists = work.lists ?? defaultLists(entries);
-  const planned = planAfterTwoSteps({ entries, dim, lists, threads, room }, onIndexPlan);
+  const queries = queriesFor(entries * codedRowBytes(paddedWidth(dim)), memoryBytes);
+  const planned = planAfterTwoSteps({ entries, dim, lists, queries, threads, room }, onIndexPlan);
   const told = inEntries(work);
   return buildIvf({
     folder: indexFolder(store),
@@ -273,6 +287,21 @@ const inEntries =
       total: entries,
       unit: 'entries',
     });
+
+const queriesFor = (listBytes: number, memoryBytes: number): number =>
+  listBytes <= memoryBytes ? QUERIES : QUERIES_ON_DISK;
+
+/** What is gone through to find the true neighbors: all lists, and the keys at most. */
+function inBytes({ datastore, onProgress }: Work, { file, entries }: IvfHeader) {
+  const keys = entries * bytesPerKey(datastore.header.key.dtype, datastore.keyDim);
+  return (scanned: number, compared: number): void =>
+    onProgress?.({
+      phase: 'comparing',
+      done: Math.round(scanned * file.bytes + compared * keys),
+      total: file.bytes + keys,
+      unit: 'bytes',
+    });
+}
 
 function countTrials(onProgress: IndexStoreRequest['onProgress']): (trial: Trial) => void {
   let searched = 0;

@@ -7,6 +7,7 @@
  */
 import type { Datastore } from '../datastore/datastore.ts';
 import type { RetrievalSettings } from '../datastore/types.ts';
+import type { Judgment } from '../indexes/ivf/tune-ivf.ts';
 import type { Neighbors } from '../indexes/vector-index.ts';
 import { Breather } from '../math/breather.ts';
 import { interpolate, knnLogProbOf } from './interpolate.ts';
@@ -38,12 +39,12 @@ export interface RetrievalErrorOptions {
   settings: readonly Pick<RetrievalSettings, 'lambda' | 'temperature'>[];
 }
 
-/** Mean |Δ log p| of the mixture between two searches for the same queries. */
+/** Mean |Δ log p| of the mixture between two searches for the same queries, and how sure it is. */
 export async function retrievalError(
   found: Neighbors,
   truth: Neighbors,
   { datastore, targets, lmLogProbs, settings }: RetrievalErrorOptions,
-): Promise<number> {
+): Promise<Judgment> {
   const rows = await Promise.all(
     [found, truth].map(async ({ ids, distances }) => ({
       distances,
@@ -52,6 +53,7 @@ export async function retrievalError(
   );
   const { k } = truth;
   const sums = settings.map(() => 0);
+  const squares = settings.map(() => 0);
   const breather = new Breather();
   for (const [q, target] of targets.entries()) {
     for (const [s, { lambda, temperature }] of settings.entries()) {
@@ -62,9 +64,15 @@ export async function retrievalError(
         };
         return interpolate(lmLogProbs[q]!, knnLogProbOf(target, row, temperature), lambda);
       });
-      sums[s]! += Math.abs(a! - b!) / targets.length;
+      const moved = Math.abs(a! - b!);
+      sums[s]! += moved;
+      squares[s]! += moved * moved;
     }
     await breather.pause();
   }
-  return Math.max(...sums);
+  const count = Math.max(1, targets.length);
+  const errors = sums.map((sum) => sum / count);
+  const error = Math.max(...errors);
+  const variance = squares[errors.indexOf(error)]! / count - error ** 2;
+  return { error, standardError: Math.sqrt(Math.max(0, variance) / count) };
 }

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { buildIvf } from '../../dist/indexes/ivf/build-ivf.js';
 import { readHeader, writeHeader } from '../../dist/indexes/ivf/ivf-header.js';
 import { IvfIndex } from '../../dist/indexes/ivf/ivf-index.js';
-import { type Trial, tuneIvf } from '../../dist/indexes/ivf/tune-ivf.js';
+import { type Judgment, type Trial, tuneIvf } from '../../dist/indexes/ivf/tune-ivf.js';
 import { openIndex } from '../../dist/indexes/open-index.js';
 import { readKeys } from '../../dist/indexes/read-keys.js';
 import type { Neighbors } from '../../dist/indexes/vector-index.js';
@@ -104,13 +104,13 @@ describe('tuneIvf', () => {
   const dim = 16;
   const keys = clustered(4000, dim, 200, 6);
   const queries = clustered(30, dim, 200, 7);
-  const missed = (found: Neighbors, truth: Neighbors): number => {
+  const missed = (found: Neighbors, truth: Neighbors): Judgment => {
     let misses = 0;
     for (let row = 0; row < truth.ids.length; row += truth.k) {
       const seen = new Set(found.ids.subarray(row, row + truth.k));
       for (const id of truth.ids.subarray(row, row + truth.k)) if (!seen.has(id)) misses++;
     }
-    return misses / truth.ids.length;
+    return { error: misses / truth.ids.length, standardError: 0.01 };
   };
 
   async function tuned(maxError: number, judge = missed) {
@@ -121,10 +121,13 @@ describe('tuneIvf', () => {
     const index = await IvfIndex.open({ folder: indexFolder, sources, threads: 1 });
     const trials: Trial[] = [];
     const onTrial = (trial: Trial) => trials.push(trial);
-    const options = { folder: indexFolder, queries, k: 60, judge, maxError, onTrial };
+    const shares: number[][] = [];
+    const onTruth = (...done: number[]) => shares.push(done);
+    const options = { folder: indexFolder, queries, k: 60, judge, maxError, onTrial, onTruth };
     const result = await tuneIvf(index, options);
     await index.close();
     expect(result.trials).toEqual(trials);
+    expect(shares.at(-1)).toEqual([1, 1]);
     return { ...result, stored: await readHeader(indexFolder) };
   }
 
@@ -132,29 +135,44 @@ describe('tuneIvf', () => {
     const loose = await tuned(0.2);
     const strict = await tuned(0.02);
     expect(loose.reached && strict.reached).toBe(true);
-    expect(loose.trials.at(-1)!.error).toBeLessThanOrEqual(0.2);
-    expect(strict.trials.at(-1)!.error).toBeLessThanOrEqual(0.02);
+    for (const [{ chosen, trials }, most] of [
+      [loose, 0.2],
+      [strict, 0.02],
+    ] as const) {
+      expect(chosen.error).toBeLessThanOrEqual(most);
+      // Nothing quicker that was tried would have done, and it was tried nearby.
+      const fewer = trials.filter(({ probes }) => probes < chosen.probes);
+      for (const { error } of fewer) expect(error).toBeGreaterThan(most);
+      expect(Math.max(4, ...fewer.map(({ probes }) => probes))).toBeGreaterThanOrEqual(
+        chosen.probes / 2,
+      );
+    }
     expect(strict.header.settings.probes).toBeGreaterThan(loose.header.settings.probes);
-    expect(strict.trials.at(-1)!.recall).toBeCloseTo(1 - strict.trials.at(-1)!.error, 10);
+    expect(strict.chosen.recall).toBeCloseTo(1 - strict.chosen.error, 10);
     expect(strict.stored).toEqual(strict.header);
-    expect(strict.stored!.evidence).toMatchObject({ k: 60, queries: 30, maxError: 0.02 });
+    const { error, recall } = strict.chosen;
+    expect(strict.stored!.evidence).toMatchObject({
+      ...{ k: 60, queries: 30, maxError: 0.02, error, recall, standardError: 0.01 },
+    });
   });
 
   it('compares stored keys when the distances of the codes will not do', async () => {
-    const inexact = (found: Neighbors, truth: Neighbors): number =>
-      missed(found, truth) +
-      Number(found.distances.some((distance, i) => distance !== truth.distances[i]));
+    const inexact = (found: Neighbors, truth: Neighbors): Judgment => {
+      const isExact = found.distances.every((distance, i) => distance === truth.distances[i]);
+      const { error, standardError } = missed(found, truth);
+      return { error: error + Number(!isExact), standardError };
+    };
     const { header, reached } = await tuned(0, inexact);
     expect(reached).toBe(true);
     expect(header.settings.rerank).toBeGreaterThan(1);
   });
 
   it('reads no more lists when that no longer helps, and the most exact setting when nothing is good enough', async () => {
-    const { reached, trials, header } = await tuned(0.5, () => 1);
+    const { reached, trials, header } = await tuned(0.5, () => ({ error: 1, standardError: 0 }));
     expect(reached).toBe(false);
     expect(header.settings).toMatchObject({ probes: 64, rerank: 1.25 });
     expect(trials.filter(({ rerank }) => rerank === 0).map(({ probes }) => probes)).toEqual([
-      4, 6, 8,
+      4, 8, 16,
     ]);
   });
 });

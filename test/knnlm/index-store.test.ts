@@ -6,11 +6,13 @@ import { Datastore } from '../../dist/datastore/datastore.js';
 import { DatastoreWriter } from '../../dist/datastore/datastore-writer.js';
 import { documentHash } from '../../dist/datastore/hash.js';
 import type { StoreHeader } from '../../dist/datastore/manifest.js';
+import type { SettingsRecord } from '../../dist/datastore/types.js';
 import { openIndex } from '../../dist/indexes/open-index.js';
 import { describeIndex, indexFolder, removeIndex } from '../../dist/knnlm/index-folder.js';
 import type { IndexPlan } from '../../dist/knnlm/index-plan.js';
-import { indexStore } from '../../dist/knnlm/index-store.js';
+import { type IndexStoreResult, indexStore } from '../../dist/knnlm/index-store.js';
 import { retrievalError, valueLogFrequencies } from '../../dist/knnlm/retrieval-error.js';
+import type { Progress } from '../../dist/knnlm/types.js';
 import { clustered } from '../indexes/vectors.ts';
 
 const dim = 16;
@@ -28,7 +30,11 @@ const settings = { k: 100, lambda: 0.5, temperature: 4, source: 'given' as const
 let root: string;
 
 /** A store of keys around 50 centers, each with the center's number as its value but for some noise. */
-async function makeStore(name: string, lengths: number[]): Promise<string> {
+async function makeStore(
+  name: string,
+  lengths: number[],
+  own: SettingsRecord | null = settings,
+): Promise<string> {
   const path = join(root, name);
   const writer = await DatastoreWriter.open(path, header);
   for (const [i, length] of lengths.entries()) {
@@ -42,7 +48,7 @@ async function makeStore(name: string, lengths: number[]): Promise<string> {
     await writer.append(keys, valuesOf(keys, length));
     await writer.endDocument();
   }
-  await writer.finish(settings);
+  await writer.finish(own);
   return path;
 }
 
@@ -65,7 +71,7 @@ it('indexes a store within the error asked for, and the index is used when the s
     onProgress: ({ phase }) => phases.add(phase),
     onIndexPlan: (plan) => plans.push(plan),
   });
-  expect([...phases]).toEqual(['training', 'assigning', 'writing', 'tuning']);
+  expect([...phases]).toEqual(['training', 'assigning', 'writing', 'comparing', 'tuning']);
   expect(plans).toMatchObject([{ entries: 4000, lists: 125, diskBytes: 4000 * 84 }]);
   expect(plans[0]!.freeDiskBytes).toBeGreaterThan(plans[0]!.diskBytes);
   expect(plans[0]!.seconds).toBeGreaterThan(0);
@@ -81,7 +87,8 @@ it('indexes a store within the error asked for, and the index is used when the s
   expect([index.kind, index.size]).toEqual(['ivf', 4000]);
   await index.close();
   await datastore.close();
-  const { lists, settings: chosen, recall, error, bytes } = result;
+  const { lists, settings: chosen, recall, error, standardError, bytes } = result;
+  expect(standardError).toBeLessThan(error);
   const told = await describeIndex(store);
   const { least, median, most } = told.listSizes!;
   expect(least).toBeGreaterThan(0);
@@ -97,6 +104,8 @@ it('indexes a store within the error asked for, and the index is used when the s
     probes: chosen.probes,
     recall,
     error,
+    standardError,
+    judgedBy: "the store's and typical settings",
     bytes,
   });
   const [file] = readdirSync(indexFolder(store)).filter((name) => name.endsWith('.bin'));
@@ -115,10 +124,29 @@ it('reads more lists when less error is allowed', async () => {
 });
 
 it('indexes a store of a single document, whose own entries are then the neighbors', async () => {
-  const store = await makeStore('one', [3000]);
+  const store = await makeStore('one', [3000], null);
   const result = await indexStore(store, { maxError: 0.01 });
   expect(result.reached).toBe(true);
+  // Nobody has found λ and T yet.
+  expect(await describeIndex(store)).toMatchObject({ judgedBy: 'typical settings' });
   expect(Math.max(...result.trials.map(({ error }) => error))).toBeGreaterThan(0);
+});
+
+it('asks fewer queries of lists that memory cannot hold, in one pass, and says how sure the error is', async () => {
+  const store = await makeStore('tight', [1500, 1500]);
+  const wide = await indexStore(store, { maxError: 0.05 });
+  const told: Progress[] = [];
+  const tight = await indexStore(store, {
+    maxError: 0.05,
+    memoryBytes: 40_000,
+    onProgress: (progress) => told.push(progress),
+  });
+  const asked = ({ trials }: IndexStoreResult) => new Set(trials.map(({ queries }) => queries));
+  expect([asked(wide), asked(tight)]).toEqual([new Set([1024]), new Set([512])]);
+  expect(tight.reached).toBe(true);
+  expect(Math.abs(tight.error - wide.error)).toBeLessThan(5 * tight.standardError!);
+  const compared = told.filter(({ phase }) => phase === 'comparing').at(-1)!;
+  expect(compared).toMatchObject({ unit: 'bytes', done: compared.total });
 });
 
 it('codes keys smaller, compares some by their keys for the same error, and keeps to that when it is run again', async () => {
@@ -128,7 +156,7 @@ it('codes keys smaller, compares some by their keys for the same error, and keep
   const onProgress = ({ phase }: { phase: string }) => phases.add(phase);
   const coded = await indexStore(store, { maxError: 0.02, codes: 'pq8', onProgress });
   // The lists that are there are coded anew; no key is assigned again.
-  expect([...phases]).toEqual(['tuning', 'training', 'writing']);
+  expect([...phases]).toEqual(['comparing', 'tuning', 'training', 'writing']);
   expect(coded).toMatchObject({ codes: 'pq8', lists: whole.lists, reached: true });
   expect(coded.settings).toMatchObject({ probes: whole.settings.probes });
   expect(coded.settings.rerank).toBeGreaterThan(0);
@@ -184,7 +212,21 @@ it('counts frequencies of values, and measures errors in nats', async () => {
       { lambda: 0.2, temperature: 1 },
     ],
   };
-  expect(await retrievalError(near, near, options)).toBe(0);
-  expect(await retrievalError(wrong, near, options)).toBeCloseTo(Math.log(0.75 / 0.25), 6);
+  expect(await retrievalError(near, near, options)).toEqual({ error: 0, standardError: 0 });
+  const { error, standardError } = await retrievalError(wrong, near, options);
+  expect(error).toBeCloseTo(Math.log(0.75 / 0.25), 6);
+  expect(standardError).toBeCloseTo(0, 6);
+  // Of four, half are right: the standard error of a mean of 0, 0, x and x.
+  const four = await retrievalError(
+    { k: 1, ids: Int32Array.of(other, 0, other, 0), distances: Float32Array.of(9, 0, 9, 0) },
+    { k: 1, ids: new Int32Array(4), distances: new Float32Array(4) },
+    {
+      ...options,
+      targets: new Uint32Array(4).fill(target),
+      lmLogProbs: new Float64Array(4).fill(Math.log(0.5)),
+    },
+  );
+  expect(four.error).toBeCloseTo(error / 2, 6);
+  expect(four.standardError).toBeCloseTo(error / 4, 6);
   await datastore.close();
 });

@@ -4,7 +4,7 @@ import type { IndexStoreResult } from '../../knnlm/index-store.ts';
 import type { KeptIndex } from '../../knnlm/keep-indexed.ts';
 import type { MilvusStoreResult } from '../../knnlm/milvus/types.ts';
 import type { BuiltIndex, UsedSettings } from '../../knnlm/types.ts';
-import { bytes, count, duration, percent, settingsText } from '../numbers.ts';
+import { bytes, count, duration, nats, percent, settingsText } from '../numbers.ts';
 import type { Colors } from '../screen.ts';
 import { oneLine } from '../text.ts';
 import { facts } from './facts.ts';
@@ -26,13 +26,16 @@ export function indexSummary(
   colors: Colors,
   retuned?: UsedSettings,
 ): string {
-  const { settings, recall, error } = result;
+  const { settings, recall, error, standardError } = result;
   return facts(
     [
       ['entries', count(result.entries)],
       ['lists', `${count(result.lists)}, ${count(settings.probes)} read per search`],
       ['codes', result.codes],
-      ['found', `${percent(recall)} of the true neighbors; log p off by ${error.toFixed(4)} nats`],
+      [
+        'found',
+        `${percent(recall)} of the true neighbors; log p off by ${nats(error, standardError)}`,
+      ],
       ['size', bytes(result.bytes)],
       ...(result.keyBytes === undefined
         ? []

@@ -1,7 +1,7 @@
 /** What `info` prints: what a store holds, how it was made and where its bytes are. */
 
 import type { StoreInfo } from '../../knnlm/store-info.ts';
-import { bytes, count, percent, settingsText } from '../numbers.ts';
+import { bytes, count, nats, percent, settingsText } from '../numbers.ts';
 import type { Colors } from '../screen.ts';
 import { oneLine, pad } from '../text.ts';
 import { facts } from './facts.ts';
@@ -61,6 +61,8 @@ function indexText({
   probes,
   recall,
   error,
+  standardError,
+  judgedBy,
   bytes: size,
   url,
   type,
@@ -81,7 +83,10 @@ function indexText({
     );
   else return oneLine(kind);
   if (recall !== undefined) words.push(`${percent(recall)} of neighbors found`);
-  if (error !== undefined) words.push(`log p off by ${error.toFixed(4)} nats`);
+  if (error !== undefined) {
+    const by = judgedBy === undefined ? '' : ` with ${oneLine(judgedBy)}`;
+    words.push(`log p off by ${nats(error, standardError)}${by}`);
+  }
   if (size !== undefined) words.push(bytes(size));
   return words.join(', ');
 }

@@ -72,7 +72,7 @@ const SAMPLE_RUN = 16;
 /** Of each worker. */
 const MOST_SAMPLE_BYTES = 2 ** 30;
 const STATISTICS_ROWS = 16384;
-const DEFAULT_MEMORY_BYTES = 2 ** 30;
+export const DEFAULT_MEMORY_BYTES = 2 ** 30;
 /**
  * Settings before any were measured. A quarter of the spread, on 400,000 real keys and 64 of 2,052 lists: recall@1024 0.94
  * where distance alone has 0.90, and an equal error of the mixture; half the spread finds still more of the farther

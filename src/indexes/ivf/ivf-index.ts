@@ -14,11 +14,14 @@ import type { EntryRows, Neighbors, SearchOptions, VectorIndex } from '../vector
 import { WorkerPool } from '../worker-pool.ts';
 import { corruptIndex, type IvfHeader, type IvfSettings, readHeader } from './ivf-header.ts';
 import {
+  BATCH_QUERIES,
+  CONTROL,
   candidateRoom,
   type ListWorkerStart,
   type MeasureTask,
   MOST_PAIRS,
   MOST_QUERIES,
+  newControl,
   type ProbeTask,
   type RankedRows,
   type ReadyResult,
@@ -41,9 +44,15 @@ export interface OpenIvfOptions {
 }
 
 /** Settings of one search, instead of the index's own. */
-export interface IvfSearchOptions extends SearchOptions, Partial<IvfSettings> {}
+export interface IvfSearchOptions extends SearchOptions, Partial<IvfSettings> {
+  /** Told now and then, and at the end, which shares of the lists were scanned and of the keys compared, from 0 to 1. */
+  onShare?: (scanned: number, compared: number) => void;
+}
 
 const DEFAULT_MEMORY_BYTES = 2 * 2 ** 30;
+/** Entries that one worker compares for all queries of a batch before the next entries are another's: some megabytes of keys. */
+const SHARE_ENTRIES = 4096;
+const TELL_MS = 500;
 /** Tiles of queries that workers have at once: one to work on, one to go on with. */
 const TILES_AHEAD = 2;
 
@@ -54,7 +63,7 @@ interface Tile {
   settings: IvfSettings;
   exclude: FlatRanges;
   excludePerQuery: FlatRanges[] | undefined;
-  cancel: Int32Array;
+  control: Int32Array;
   result: Neighbors;
 }
 
@@ -149,13 +158,19 @@ export class IvfIndex implements VectorIndex {
       ids: new Int32Array(q * k).fill(-1),
       distances: new Float32Array(q * k).fill(Number.POSITIVE_INFINITY),
     };
-    const cancel = new Int32Array(new SharedArrayBuffer(4));
+    const control = newControl();
     const exclude = flattenRanges(options.exclude ?? [], this.size, true);
     const settings = { ...asked, probes: this.#probesFor(asked.probes, exclude) };
     const own = options.excludePerQuery?.map((ranges) => flattenRanges(ranges, this.size));
     const size = this.#tileSize(k, settings);
-    const stop = () => Atomics.store(cancel, 0, 1);
+    const stop = () => Atomics.store(control, CONTROL.cancel, 1);
     signal?.addEventListener('abort', stop, { once: true });
+    const tell = () =>
+      options.onShare?.(
+        Atomics.load(control, CONTROL.scanned) / (q * settings.probes),
+        Atomics.load(control, CONTROL.compared) / (q * this.#depth(k, settings)),
+      );
+    const telling = options.onShare && setInterval(tell, TELL_MS);
     let next = 0;
     const work = async (): Promise<void> => {
       while (next < q) {
@@ -168,17 +183,19 @@ export class IvfIndex implements VectorIndex {
           settings,
           exclude,
           excludePerQuery: own?.slice(first, next),
-          cancel,
+          control,
           result,
         });
       }
     };
     try {
       await Promise.all(Array.from({ length: TILES_AHEAD }, work));
+      options.onShare?.(1, 1);
     } catch (error) {
       stop(); // the other tiles' work is of no use
       throw error;
     } finally {
+      clearInterval(telling);
       signal?.removeEventListener('abort', stop);
     }
     return result;
@@ -221,7 +238,7 @@ export class IvfIndex implements VectorIndex {
   }
 
   async #searchTile(tile: Tile): Promise<void> {
-    const { queries, k, settings, exclude, excludePerQuery, cancel } = tile;
+    const { queries, k, settings, exclude, excludePerQuery, control } = tile;
     const depth = this.#depth(k, settings);
     const { probes, spreadWeight, rerank } = settings;
     const task: ProbeTask = {
@@ -232,24 +249,26 @@ export class IvfIndex implements VectorIndex {
       spreadWeight,
       exclude,
       excludePerQuery,
-      cancel,
+      control,
     };
     const found = await Promise.all(this.#pools.map((pool) => pool.run<RankedRows>(task)));
     if (rerank > 0) await this.#rerank(tile, found, depth);
     else await this.#deliver(tile, found, this.header.unit ** 2);
   }
 
-  /** Compares the best of all workers exactly, each worker a share of every query's. */
+  /** Compares the best of all workers exactly, each worker a share of every query's; of a batch's, its share of the files. */
   async #rerank(tile: Tile, found: RankedRows[], depth: number): Promise<void> {
     const q = tile.queries.length / this.dim;
     const workers = this.#pools.length;
+    const isBatch = q >= BATCH_QUERIES;
+    const share = isBatch ? depth : Math.ceil(depth / workers);
     const tasks = this.#pools.map(
       (): RerankTask => ({
         kind: 'rerank',
         queries: tile.queries,
         counts: new Uint32Array(q),
-        ids: new Uint32Array(q * Math.ceil(depth / workers)),
-        cancel: tile.cancel,
+        ids: new Uint32Array(q * share),
+        control: tile.control,
       }),
     );
     const ends = new Uint32Array(workers);
@@ -257,7 +276,7 @@ export class IvfIndex implements VectorIndex {
     const breather = new Breather();
     for (let query = 0; query < q; query++) {
       mergeRanked(found, starts, query, depth, (place, id) => {
-        const worker = place % workers;
+        const worker = (isBatch ? Math.floor(id / SHARE_ENTRIES) : place) % workers;
         tasks[worker]!.ids[ends[worker]!++] = id;
         tasks[worker]!.counts[query]!++;
       });

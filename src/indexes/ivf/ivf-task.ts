@@ -36,9 +36,20 @@ export interface ProbeTask {
   exclude: FlatRanges;
   /** (q) further ones. */
   excludePerQuery: FlatRanges[] | undefined;
-  /** One number in shared memory; not 0 stops the search. */
-  cancel: Int32Array;
+  control: Int32Array;
 }
+
+/** Places of the shared numbers by which a search is stopped and followed. */
+export const CONTROL = {
+  /** Not 0: stop. */
+  cancel: 0,
+  /** Lists scanned, each as often as there are queries that wanted it. */
+  scanned: 1,
+  /** Keys compared. */
+  compared: 2,
+} as const;
+
+export const newControl = (): Int32Array => new Int32Array(new SharedArrayBuffer(4 * 3));
 
 /** Exact distances of some entries. */
 export interface RerankTask {
@@ -49,11 +60,11 @@ export interface RerankTask {
   counts: Uint32Array;
   /** Entry ids, query after query. */
   ids: Uint32Array;
-  cancel: Int32Array;
+  control: Int32Array;
 }
 
 /** Distances of some entries, each query's in ascending order: by keys, or by the codes in this worker's lists. */
-export interface MeasureTask extends Omit<RerankTask, 'kind' | 'cancel'> {
+export interface MeasureTask extends Omit<RerankTask, 'kind' | 'control'> {
   kind: 'measure';
 }
 
@@ -69,6 +80,8 @@ export type ListTask = ReadyTask | ProbeTask | RerankTask | MeasureTask;
 
 /** Most queries of a task: enough that most lists are wanted by several and matrix products pay. */
 export const MOST_QUERIES = 512;
+/** From so many queries on, what they want from disk is read in the order it lies there, and once for all of them. */
+export const BATCH_QUERIES = 32;
 /** Pairs of candidates that a worker has room for. */
 export const MOST_PAIRS = 2 ** 22;
 /** Rows of a list scanned before candidates are looked at. */

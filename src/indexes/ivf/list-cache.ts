@@ -32,6 +32,11 @@ export class ListCache {
     this.#next = options.start;
   }
 
+  /** Whether the list is in memory. */
+  has(list: number): boolean {
+    return this.#held.has(list);
+  }
+
   /** Address of a list, good until the next call. Errors: `STORE_CORRUPT`, `IO`. */
   get(list: number): number {
     return this.#held.get(list) ?? this.#read(list);

@@ -8,7 +8,9 @@ import { type FlatRanges, includesId } from '../id-ranges.ts';
 import type { IntegerProduct } from '../integer-product.ts';
 import { encodeQuery, type QueryCode } from '../query-code.ts';
 import {
+  BATCH_QUERIES,
   BLOCK_ROWS,
+  CONTROL,
   candidateRoom,
   MOST_PAIRS,
   MOST_QUERIES,
@@ -122,11 +124,12 @@ export class ListSearch {
     memory.u32.fill(0, room.counts / 4, room.counts / 4 + q);
     this.#limits = new Float32Array(q).fill(Number.POSITIVE_INFINITY);
     for (const [list, queries] of wanted) {
-      if (Atomics.load(task.cancel, 0) !== 0) {
+      if (Atomics.load(task.control, CONTROL.cancel) !== 0) {
         throw new KnnLMError('ABORTED', 'The search was stopped.');
       }
       if (this.#o.productLists) this.#scanProductCodes(list, queries, room, task);
       else await this.#scanList(list, queries, room, task);
+      Atomics.add(task.control, CONTROL.scanned, queries.length);
     }
     return this.#rank(q, room, task);
   }
@@ -158,7 +161,17 @@ export class ListSearch {
         }
       }
     }
-    return wanted;
+    return this.#codes.length < BATCH_QUERIES ? wanted : this.#asTheyLie(wanted);
+  }
+
+  /** First what is in memory, before other lists take its place; then the rest from the file's start to its end. */
+  #asTheyLie(wanted: Map<number, number[]>): Map<number, number[]> {
+    const { cache } = this.#o;
+    const lists = [...wanted].sort(([a], [b]) => a - b);
+    return new Map([
+      ...lists.filter(([list]) => cache.has(list)),
+      ...lists.filter(([list]) => !cache.has(list)),
+    ]);
   }
 
   /** Ids of sorted pairs. */

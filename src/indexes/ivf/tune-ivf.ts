@@ -5,9 +5,9 @@
  */
 import { Breather } from '../../math/breather.ts';
 import type { IdRange } from '../../math/vectors.ts';
-import type { Neighbors } from '../vector-index.ts';
+import type { Neighbors, SearchOptions } from '../vector-index.ts';
 import { type IvfHeader, type IvfSettings, writeHeader } from './ivf-header.ts';
-import type { IvfIndex } from './ivf-index.ts';
+import type { IvfIndex, IvfSearchOptions } from './ivf-index.ts';
 
 export interface IndexTrials {
   /** Folder of the index: its header gets the settings. */
@@ -18,26 +18,38 @@ export interface IndexTrials {
   excludePerQuery?: readonly (readonly IdRange[])[];
   exclude?: readonly IdRange[];
   k: number;
-  /** The cost of finding `found` instead of `truth`; 0 is none. */
-  judge: (found: Neighbors, truth: Neighbors) => number | Promise<number>;
+  /** What finding `found` instead of `truth` costs. */
+  judge: (found: Neighbors, truth: Neighbors) => Judgment | Promise<Judgment>;
+  /** By what it is judged, to be told with the result. */
+  judgedBy?: string;
   /** Most that it may cost. */
   maxError: number;
+  /** Told, while the true neighbors are looked for, which shares of the lists were scanned and of the keys compared. */
+  onTruth?: IvfSearchOptions['onShare'];
   onTrial?: (trial: Trial) => void;
   signal?: AbortSignal;
 }
 
+/** A mean over the queries; 0 is no error. */
+export interface Judgment {
+  error: number;
+  /** Of that mean. */
+  standardError: number;
+}
+
 /** One setting, measured. */
-export interface Trial extends IvfSettings {
+export interface Trial extends IvfSettings, Judgment {
   /** Share of the true neighbors found. */
   recall: number;
-  /** As judged. */
-  error: number;
   /** How many were searched. */
   queries: number;
 }
 
 /** Keys compared exactly per neighbor wanted: on real keys all errors of the 8-bit order lie within. */
 const RERANK = 1.25;
+const LEAST_PROBES = 4;
+/** Stores of 10⁶ and more entries end with one to five lists in a hundred (docs/results/inverted-file.md). */
+const LIKELY_SHARE = 1 / 64;
 
 /** As far as keys are compared where distances of the codes are rough: most true neighbors are among so many per k. */
 export const DEEPER: readonly number[] = [0, 2, 4];
@@ -52,15 +64,23 @@ export interface TunedIvf {
   truth: Neighbors;
 }
 
-/** Chooses how many lists are read. For 8-bit codes, whose distances are all but exact. */
+/**
+ * Chooses how many lists are read. For 8-bit codes, whose distances are all but exact.
+ *
+ * Where lists or keys exceed the page cache a trial costs a pass over the file, however few lists its queries read. So numbers
+ * of lists are doubled or halved from a likely one, and halfway between the last two is tried once.
+ */
 export async function tuneIvf(index: IvfIndex, options: IndexTrials): Promise<TunedIvf> {
-  const { lists, settings } = index.header;
-  const { spreadWeight } = settings;
-  const truth = await search(index, options, { probes: lists, rerank: RERANK });
-  const ladders = [0, RERANK].map((rerank) =>
-    ladder(lists).map((probes) => ({ probes, rerank, spreadWeight })),
-  );
-  return await firstGoodEnough(index, ladders, { ...options, truth });
+  const { lists } = index.header;
+  const { onTruth: onShare } = options;
+  const truth = await search(index, options, { probes: lists, rerank: RERANK, onShare });
+  const trials = new Trials(index, { ...options, truth });
+  const start = Math.max(LEAST_PROBES, 2 ** Math.floor(Math.log2(lists * LIKELY_SHARE)));
+  const coded = await fewestLists(trials, { start: Math.min(start, lists), rerank: 0 });
+  if (coded.chosen) return await trials.choose(coded.chosen);
+  // What remained when more lists no longer helped is the codes' error.
+  const compared = await fewestLists(trials, { start: coded.helped, rerank: RERANK });
+  return await trials.choose(compared.chosen ?? trials.last);
 }
 
 /** Chooses how many neighbors are compared by their keys, in as many lists as the index reads. For product codes. */
@@ -68,64 +88,103 @@ export async function tuneRerank(
   index: IvfIndex,
   options: IndexTrials & { truth: Neighbors; reranks: readonly number[] },
 ): Promise<TunedIvf> {
-  const candidates = options.reranks.map((rerank) => ({ ...index.header.settings, rerank }));
-  return await firstGoodEnough(index, [candidates], options);
+  const trials = new Trials(index, options);
+  for (const rerank of options.reranks) {
+    const trial = await trials.run({ ...index.header.settings, rerank });
+    if (trials.isGood(trial)) break;
+  }
+  return await trials.choose(trials.last);
 }
 
 /**
- * The first setting within the error; the last if there is none. It is stored. Each ladder goes from quick settings to exact
- * ones; it is left for the next when going on no longer lowers the error, since what remains is the codes'.
+ * The fewest lists within the error.
+ * @returns none when all lists are not enough, or when two doublings did not help: then what number still did
  */
-async function firstGoodEnough(
-  index: IvfIndex,
-  ladders: readonly (readonly IvfSettings[])[],
-  options: IndexTrials & { truth: Neighbors },
-): Promise<TunedIvf> {
-  const { folder, maxError, truth, k } = options;
-  const queries = options.queries.length / index.dim;
-  const trials: Trial[] = [];
-  climbing: for (const ladder of ladders) {
-    const errors: number[] = [];
-    for (const settings of ladder) {
-      const found = await search(index, options, settings);
-      const recall = await recallOf(found, truth);
-      const error = await options.judge(found, truth);
-      const trial: Trial = { ...settings, recall, error, queries };
-      trials.push(trial);
-      options.onTrial?.(trial);
-      if (error <= maxError) break climbing;
-      errors.push(error);
-      if (ladder !== ladders.at(-1) && hasLevelled(errors)) break;
+async function fewestLists(
+  trials: Trials,
+  { start, rerank }: { start: number; rerank: number },
+): Promise<{ chosen?: Trial; helped: number }> {
+  const { lists, settings } = trials.index.header;
+  const run = (probes: number) => trials.run({ ...settings, probes, rerank });
+  const errors: number[] = [];
+  let good = await run(start);
+  if (trials.isGood(good)) {
+    for (let fewer = start / 2; fewer >= LEAST_PROBES; fewer /= 2) {
+      const trial = await run(fewer);
+      if (!trials.isGood(trial)) break;
+      good = trial;
+    }
+  } else {
+    for (let more = start; !trials.isGood(good); ) {
+      errors.push(good.error);
+      if (more === lists) return { helped: lists };
+      if (rerank === 0 && hasLevelled(errors)) return { helped: Math.ceil(more / 4) };
+      more = Math.min(2 * more, lists);
+      good = await run(more);
     }
   }
-  const chosen = trials.at(-1)!;
-  const { probes, rerank, spreadWeight, recall, error } = chosen;
-  const settings: IvfSettings = { probes, rerank, spreadWeight };
-  const evidence = { queries, k, maxError, error, recall };
-  const header = { ...index.header, settings, evidence };
-  await writeHeader(folder, header);
-  index.settings = settings;
-  return { header, trials, chosen, reached: error <= maxError, truth };
+  const between = 0.75 * good.probes;
+  if (!Number.isInteger(between) || between <= LEAST_PROBES) return { chosen: good, helped: start };
+  const trial = await run(between);
+  return { chosen: trials.isGood(trial) ? trial : good, helped: start };
 }
 
-/** Whether the last two steps lowered the error by less than a fiftieth each. */
+/** Whether the last two doublings lowered the error by less than a twenty-fifth each. */
 function hasLevelled(errors: readonly number[]): boolean {
   const [before, last, now] = errors.slice(-3);
   if (now === undefined) return false;
-  return last! > 0.98 * before! && now > 0.98 * last!;
+  return last! > 0.96 * before! && now > 0.96 * last!;
 }
 
-/** 4, 6, 8, 12, 16, 24, … and all lists. */
-function ladder(lists: number): number[] {
-  const steps: number[] = [];
-  for (let base = 4; base < lists; base *= 2) {
-    steps.push(base);
-    if (base * 1.5 < lists) steps.push(base * 1.5);
+/** Settings that are tried, and the one that is stored in the end. */
+class Trials {
+  readonly index: IvfIndex;
+  readonly #options: IndexTrials & { truth: Neighbors };
+  readonly #trials: Trial[] = [];
+
+  constructor(index: IvfIndex, options: IndexTrials & { truth: Neighbors }) {
+    this.index = index;
+    this.#options = options;
   }
-  return [...steps, lists];
+
+  get last(): Trial {
+    return this.#trials.at(-1)!;
+  }
+
+  isGood({ error }: Trial): boolean {
+    return error <= this.#options.maxError;
+  }
+
+  async run({ probes, rerank, spreadWeight }: IvfSettings): Promise<Trial> {
+    const { truth, judge, queries, onTrial } = this.#options;
+    const settings: IvfSettings = { probes, rerank, spreadWeight };
+    const found = await search(this.index, this.#options, settings);
+    const recall = await recallOf(found, truth);
+    const judged = await judge(found, truth);
+    const trial = { ...settings, recall, ...judged, queries: queries.length / this.index.dim };
+    this.#trials.push(trial);
+    onTrial?.(trial);
+    return trial;
+  }
+
+  async choose(chosen: Trial): Promise<TunedIvf> {
+    const { folder, maxError, truth, k, judgedBy } = this.#options;
+    const { probes, rerank, spreadWeight, recall, error, standardError, queries } = chosen;
+    const settings: IvfSettings = { probes, rerank, spreadWeight };
+    const evidence = { queries, k, maxError, error, standardError, recall, judgedBy };
+    const header = { ...this.index.header, settings, evidence };
+    await writeHeader(folder, header);
+    this.index.settings = settings;
+    const reached = this.isGood(chosen);
+    return { header, trials: this.#trials, chosen, reached, truth };
+  }
 }
 
-function search(index: IvfIndex, options: IndexTrials, settings: Partial<IvfSettings>) {
+function search(
+  index: IvfIndex,
+  options: IndexTrials,
+  settings: Omit<IvfSearchOptions, keyof SearchOptions>,
+) {
   const { queries, k, exclude, excludePerQuery, signal } = options;
   return index.search(queries, { k, exclude, excludePerQuery, signal, ...settings });
 }

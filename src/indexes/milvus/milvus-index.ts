@@ -10,6 +10,7 @@ import { KnnLMError } from '../../errors.ts';
 import { Breather } from '../../math/breather.ts';
 import type { KeySource } from '../../math/vectors.ts';
 import { countIds, type FlatRanges, flattenRanges, includesId } from '../id-ranges.ts';
+import { CONTROL, newControl } from '../ivf/ivf-task.ts';
 import { KeyRanker } from '../key-ranker.ts';
 import { checkSearch } from '../search-chunks.ts';
 import type { EntryRows, Neighbors, SearchOptions, VectorIndex } from '../vector-index.ts';
@@ -321,8 +322,8 @@ export class MilvusIndex implements VectorIndex {
   async #rerank({ queries, found, depth, signal }: Search): Promise<void> {
     const ranker = await this.#openRanker();
     const first = firstId(this.header.partition);
-    const cancel = new Int32Array(new SharedArrayBuffer(4));
-    const stop = () => Atomics.store(cancel, 0, 1);
+    const control = newControl();
+    const stop = () => Atomics.store(control, CONTROL.cancel, 1);
     signal?.addEventListener('abort', stop, { once: true });
     const size = Math.max(1, Math.floor(HITS_AT_ONCE / depth));
     const parts = Array.from({ length: Math.ceil(found.length / size) }, (_, i) => i * size);
@@ -334,7 +335,7 @@ export class MilvusIndex implements VectorIndex {
             queries: queries.slice(start * this.dim, (start + rows.length) * this.dim),
             counts: Uint32Array.from(rows, (hits) => hits.length),
             ids: Uint32Array.from(rows.flatMap((hits) => hits.map(({ id }) => id - first))),
-            cancel,
+            control,
           });
           const bits = new Float32Array(pairs.buffer, pairs.byteOffset, pairs.length);
           let at = 0;

@@ -46,12 +46,12 @@ export async function tuneMilvus(
     for (const setting of settings) {
       const found = await search(setting);
       const recall = await recallOf(found, truth);
-      trials.push({ ...setting, recall, error: await measure.judge(found, truth) });
+      trials.push({ ...setting, recall, ...(await measure.judge(found, truth)) });
       const done = trials.length * excludePerQuery.length;
       onProgress?.({ phase: 'tuning', done, unit: 'entries' });
       if (trials.at(-1)!.error <= maxError) break;
     }
-    const { recall, error, ...chosen } = trials.at(-1)!;
+    const { recall, error, standardError, ...chosen } = trials.at(-1)!;
     const evidence = {
       entries: datastore.entries,
       queries: excludePerQuery.length,
@@ -59,7 +59,9 @@ export async function tuneMilvus(
       k,
       maxError,
       error,
+      standardError,
       recall,
+      judgedBy: measure.judgedBy,
     };
     return { settings: chosen, trials, evidence };
   } finally {

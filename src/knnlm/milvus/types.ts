@@ -27,6 +27,8 @@ export interface MilvusTrial extends MilvusSettings {
   recall: number;
   /** Mean |Δ log p| of the mixture, in nats. */
   error: number;
+  /** Of that mean. */
+  standardError: number;
 }
 
 export interface MilvusStoreResult {
