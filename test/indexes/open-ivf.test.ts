@@ -174,5 +174,9 @@ describe('tuneIvf', () => {
     expect(trials.filter(({ rerank }) => rerank === 0).map(({ probes }) => probes)).toEqual([
       4, 8, 16,
     ]);
+    // What may be the sample's fault alone is no reason to read keys for every query.
+    const unsure = await tuned(0.5, () => ({ error: 1, standardError: 0.3 }));
+    expect(unsure.reached).toBe(true);
+    expect(unsure.chosen).toMatchObject({ probes: 4, rerank: 0, error: 1 });
   });
 });

@@ -58,7 +58,7 @@ export interface TunedIvf {
   header: IvfHeader;
   trials: Trial[];
   chosen: Trial;
-  /** False when even reading all lists costs more than allowed. */
+  /** False when the setting costs more than allowed beyond doubt: by more than two standard errors. */
   reached: boolean;
   /** What exact search finds. */
   truth: Neighbors;
@@ -77,10 +77,11 @@ export async function tuneIvf(index: IvfIndex, options: IndexTrials): Promise<Tu
   const trials = new Trials(index, { ...options, truth });
   const start = Math.max(LEAST_PROBES, 2 ** Math.floor(Math.log2(lists * LIKELY_SHARE)));
   const coded = await fewestLists(trials, { start: Math.min(start, lists), rerank: 0 });
-  if (coded.chosen) return await trials.choose(coded.chosen);
-  // What remained when more lists no longer helped is the codes' error.
-  const compared = await fewestLists(trials, { start: coded.helped, rerank: RERANK });
-  return await trials.choose(compared.chosen ?? trials.last);
+  // What remains when more lists no longer help is the codes' error. Keys are read at random places, so this must be beyond doubt.
+  if (coded.isGood || trials.isMaybeGood(coded.trial)) return await trials.choose(coded.trial);
+  const { probes } = coded.trial;
+  const compared = await fewestLists(trials, { start: probes, rerank: RERANK });
+  return await trials.choose(compared.trial);
 }
 
 /** Chooses how many neighbors are compared by their keys, in as many lists as the index reads. For product codes. */
@@ -98,15 +99,14 @@ export async function tuneRerank(
 
 /**
  * The fewest lists within the error.
- * @returns none when all lists are not enough, or when two doublings did not help: then what number still did
+ * @returns not good when all lists are not enough, or when two doublings did not help: then before these
  */
 async function fewestLists(
   trials: Trials,
   { start, rerank }: { start: number; rerank: number },
-): Promise<{ chosen?: Trial; helped: number }> {
+): Promise<{ trial: Trial; isGood: boolean }> {
   const { lists, settings } = trials.index.header;
   const run = (probes: number) => trials.run({ ...settings, probes, rerank });
-  const errors: number[] = [];
   let good = await run(start);
   if (trials.isGood(good)) {
     for (let fewer = start / 2; fewer >= LEAST_PROBES; fewer /= 2) {
@@ -115,23 +115,23 @@ async function fewestLists(
       good = trial;
     }
   } else {
-    for (let more = start; !trials.isGood(good); ) {
-      errors.push(good.error);
-      if (more === lists) return { helped: lists };
-      if (rerank === 0 && hasLevelled(errors)) return { helped: Math.ceil(more / 4) };
+    const climbed = [good];
+    for (let more = start; !trials.isGood(good); climbed.push(good)) {
+      if (more === lists) return { trial: good, isGood: false };
+      if (rerank === 0 && hasLevelled(climbed)) return { trial: climbed.at(-3)!, isGood: false };
       more = Math.min(2 * more, lists);
       good = await run(more);
     }
   }
   const between = 0.75 * good.probes;
-  if (!Number.isInteger(between) || between <= LEAST_PROBES) return { chosen: good, helped: start };
-  const trial = await run(between);
-  return { chosen: trials.isGood(trial) ? trial : good, helped: start };
+  const trial =
+    Number.isInteger(between) && between > LEAST_PROBES ? await run(between) : undefined;
+  return { trial: trial && trials.isGood(trial) ? trial : good, isGood: true };
 }
 
 /** Whether the last two doublings lowered the error by less than a twenty-fifth each. */
-function hasLevelled(errors: readonly number[]): boolean {
-  const [before, last, now] = errors.slice(-3);
+function hasLevelled(climbed: readonly Trial[]): boolean {
+  const [before, last, now] = climbed.slice(-3).map(({ error }) => error);
   if (now === undefined) return false;
   return last! > 0.96 * before! && now > 0.96 * last!;
 }
@@ -155,6 +155,11 @@ class Trials {
     return error <= this.#options.maxError;
   }
 
+  /** Whether other queries might well have shown an error that is allowed: within two standard errors. */
+  isMaybeGood({ error, standardError }: Trial): boolean {
+    return error - 2 * standardError <= this.#options.maxError;
+  }
+
   async run({ probes, rerank, spreadWeight }: IvfSettings): Promise<Trial> {
     const { truth, judge, queries, onTrial } = this.#options;
     const settings: IvfSettings = { probes, rerank, spreadWeight };
@@ -175,7 +180,7 @@ class Trials {
     const header = { ...this.index.header, settings, evidence };
     await writeHeader(folder, header);
     this.index.settings = settings;
-    const reached = this.isGood(chosen);
+    const reached = this.isMaybeGood(chosen);
     return { header, trials: this.#trials, chosen, reached, truth };
   }
 }
