@@ -50,6 +50,10 @@ export interface EvidenceTable {
   cached: VoterTable;
 }
 
+/** Groups of one query at most: they were numbered over all of its voters, however few of its neighbors count now. */
+export const mostGroups = ({ k, pointers, cached }: EvidenceTable): number =>
+  k + pointers.room + cached.room;
+
 const shared = (bytes: number): SharedArrayBuffer => new SharedArrayBuffer(bytes);
 
 function voterTable(m: number, room: number): VoterTable {

@@ -32,7 +32,7 @@ export class GateReader {
   readonly #shape: GateShape;
   #at = 0;
 
-  /** @param voters most of one query, all sources together */
+  /** @param voters most of one query, all sources together; their groups are numbered below it */
   constructor(shape: GateShape, voters: number) {
     this.#shape = shape;
     this.features = new Float64Array(featureCount(shape));

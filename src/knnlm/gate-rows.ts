@@ -3,7 +3,7 @@
  * searches have been made and others not.
  */
 import { expertCount, featureCount, type GateShape } from '../datastore/gate-sizes.ts';
-import { type EvidenceTable, NOT_FOUND } from './cached-evidence.ts';
+import { type EvidenceTable, mostGroups, NOT_FOUND } from './cached-evidence.ts';
 import type { NeighborTable } from './cached-neighbors.ts';
 import { longestFirst, runVoters } from './evidence-groups.ts';
 import { GateReader, type GroupedEvidence } from './gate-reader.ts';
@@ -130,8 +130,7 @@ export function gateRows(
     units: Int32Array.from(evidence.rows, (row) => neighbors.units[row]!),
   };
   const evidenceReader = new EvidenceReader({ neighbors, evidence }, k);
-  const voters = k + evidence.pointers.room + evidence.cached.room;
-  const reader = new GateReader(shape, voters);
+  const reader = new GateReader(shape, mostGroups(evidence));
   const shares = new Float64Array(experts);
   for (let at = 0; at < m; at++) {
     reader.read(evidenceReader.read(at, searches?.[at] ?? ALL_SEARCHES));

@@ -24,7 +24,7 @@ export class SkipReader {
   readonly known: Uint8Array;
   readonly #reader: GateReader;
 
-  /** @param voters most of one query, all sources together */
+  /** @param voters most of one query, all sources together; their groups are numbered below it */
   constructor(shape: GateShape, voters: number) {
     this.#reader = new GateReader(beforeSearch(shape), voters);
     this.features = new Float64Array(skipFeatureCount(shape));
@@ -52,7 +52,7 @@ export class SkipPredictor {
   readonly #reader: SkipReader;
   readonly #groups = new Groups();
 
-  /** @param voters most of one query, all sources together */
+  /** @param voters most of one query, all sources together; their groups are numbered below it */
   constructor({ parameters, threshold }: NonNullable<ResolvedSettings['skip']>, voters: number) {
     this.#parameters = parameters;
     this.#threshold = threshold;

@@ -9,7 +9,7 @@ export class TargetReader {
   readonly #weights: Float64Array;
   readonly #shares: Float64Array;
 
-  /** @param voters most of one query, all sources together */
+  /** @param voters most of one query, all sources together; their groups are numbered below it */
   constructor(gate: GateParameters, voters: number) {
     this.#gate = gate;
     this.#reader = new GateReader(gate, voters);

@@ -8,6 +8,7 @@ import { expertCount, type GateShape, skipFeatureCount } from '../datastore/gate
 import type { GateParameters, SkipParameters } from '../datastore/types.ts';
 import { Random } from '../math/random.ts';
 import { ridge } from '../math/ridge.ts';
+import { mostGroups } from './cached-evidence.ts';
 import { fitGate, momentsOf, nllOf, rounded, standardizedRows } from './fit-gate.ts';
 import { standardize } from './gate-reader.ts';
 import { EvidenceReader, type FittingTables, gateRows } from './gate-rows.ts';
@@ -107,7 +108,7 @@ function skipRows(
 ): { features: Float32Array; known: Uint8Array } {
   const { evidence } = tables;
   const reader = new EvidenceReader(tables, k);
-  const own = new SkipReader(shape, evidence.pointers.room + evidence.cached.room + k);
+  const own = new SkipReader(shape, mostGroups(evidence));
   const width = skipFeatureCount(shape);
   const features = new Float32Array(before.length * width);
   const known = new Uint8Array(before.length * width);
@@ -152,8 +153,7 @@ export class Replay {
   constructor(tables: FittingTables, options: ReplayOptions) {
     this.#tables = tables;
     this.#options = options;
-    const { evidence } = tables;
-    const voters = evidence.pointers.room + evidence.cached.room + options.k;
+    const voters = mostGroups(tables.evidence);
     this.#evidence = new EvidenceReader(tables, options.k);
     this.#skip = new SkipReader(options.skip.gate, voters);
     this.#target = new TargetReader(options.skip.gate, voters);

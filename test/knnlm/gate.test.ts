@@ -46,12 +46,14 @@ function train(rows: Rows) {
   return trainGate(tablesOf(rows), { point: SETTING, allowed: { cache: true, pointers: true } })!;
 }
 
+const all = (count: number) => Array.from({ length: count }, (_, row) => row);
+
 /** Neighbors alone: nothing is remembered, and nothing is pointed at. */
 function tablesOf(rows: Rows) {
-  const all = rows.targets.map((_, row) => row);
-  const cache = new CachedNeighbors(all.length, K);
-  const evidence = new CachedEvidence(all, all, K);
-  for (const row of all) {
+  const places = all(rows.targets.length);
+  const cache = new CachedNeighbors(places.length, K);
+  const evidence = new CachedEvidence(places, places, K);
+  for (const row of places) {
     cache.append(rows, row);
     evidence.set(row, searchedAlone(rowOf(rows, row)), rows.targets[row]!);
   }
@@ -69,6 +71,32 @@ const rows = nearIsRight(1);
 const trained = train(rows);
 
 describe('a gate', () => {
+  it('is fitted to a few neighbors of many, whatever numbers their tokens have', () => {
+    const many = 300;
+    const [cache, evidence] = [
+      new CachedNeighbors(600, many),
+      new CachedEvidence(all(600), all(600), many),
+    ];
+    const random = new Random(5);
+    for (let row = 0; row < 600; row++) {
+      const found = {
+        ids: Int32Array.from({ length: many }, (_, i) => i),
+        distances: Float32Array.from({ length: many }, (_, i) => i + random.uniform()),
+        values: Uint32Array.from({ length: many }, (_, i) => i),
+      };
+      const target = 500 + random.below(4);
+      cache.append({ ...found, k: many, lm: [-3], targets: [target], units: [row >> 4] }, 0);
+      const cached = { distances: Float32Array.of(1, 2), values: Uint32Array.of(target, 9) };
+      evidence.set(row, { ...searchedAlone(found), cached }, target);
+    }
+    const tables = { neighbors: cache.table(), evidence: evidence.table() };
+    const point = { ...SETTING, k: 1 };
+    const gate = trainGate(tables, { point, allowed: { cache: true, pointers: false } })!;
+    // The cache alone knows the token, and says so each time.
+    expect(gate.parts).toEqual({ cache: true, pointers: false });
+    expect(gate.crossValidated).toBeLessThan(0.5 * gate.constant);
+  });
+
   it('learns when neighbors can be trusted, and beats the constant on text it was not fitted to', () => {
     expect(trained.crossValidated).toBeLessThan(0.8 * trained.constant);
     const gate = new Gate(trained.gate, K);
