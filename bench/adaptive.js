@@ -120,7 +120,7 @@ function skipping(tune, test, { gate, parts, rows }, point) {
     always: replay.run(Number.NEGATIVE_INFINITY).perplexity,
     never: replay.run(Number.POSITIVE_INFINITY).perplexity,
     byDefault: free && replay.run(free.threshold),
-    points: [1, 3, 5].map((at) => replay.run(points[at].threshold)),
+    points: [1, 2, 3, 4, 5].map((at) => replay.run(points[at].threshold)),
   };
 }
 
@@ -151,9 +151,18 @@ function methods(tune, test, own, withSkip) {
   return {
     nlls,
     parts: trained.parts,
-    ...(withSkip && { skip: skipping(tune, test, trained, point) }),
+    ...(withSkip && {
+      skip: {
+        ...skipping(tune, test, trained, point),
+        // What searches always, on the same half.
+        constant: perplexityOf(constant),
+        neighborsAlone: perplexityOf(nlls.gate),
+      },
+    }),
   };
 }
+
+const perplexityOf = (nll) => Math.exp(nll.reduce((sum, own) => sum + own, 0) / nll.length);
 
 /** @param parts [tables, nats by method] of each half */
 function summary(parts) {

@@ -77,9 +77,9 @@ export interface SkipParameters {
   means: number[];
   /** (F) and what it is then divided by. */
   deviations: number[];
-  /** (F + 1) weights and a bias, last: together the nats that a search is expected to gain. */
+  /** (2 F + 1) weights of the features, of their squares, and a bias, last: together the log of the nats that a search is expected to gain. */
   weights: number[];
-  /** The index is asked where more is expected: what share of the searches each threshold skips, ascending. */
+  /** The index is asked where more is promised: what share of the searches each threshold skips, ascending. */
   thresholds: { skipped: number; threshold: number }[];
 }
 

@@ -42,12 +42,16 @@ export async function collectNeighbors(
   options: CollectOptions,
 ): Promise<Collected> {
   const k = Math.max(1, Math.min(options.k, retriever.index.size));
-  const { tables, firsts, total } = openTables(windows, k, options);
-  const recaller = new Recaller(retriever, {
-    settings: { k, lambda: 1, temperature: 1, ...(options.withEvidence && { pointers: true }) },
-    exclude: options.exclude,
-    signal: options.signal,
-  });
+  const places = openTables(windows, k, options);
+  const { tables, kept, total } = places;
+  const recaller = (pointers: boolean): Recaller =>
+    new Recaller(retriever, {
+      settings: { k, lambda: 1, temperature: 1, ...(pointers && { pointers: true }) },
+      exclude: options.exclude,
+      signal: options.signal,
+    });
+  // What is not kept is not looked for: of most windows of a long text the neighbors are all that is wanted.
+  const readers = [recaller(true), recaller(false)] as const;
   const texts = new Texts(model.info.keyDim);
   let done = 0;
   let group = scoreGroup(windows, 0, model);
@@ -56,32 +60,19 @@ export async function collectNeighbors(
     const { count } = group;
     // The model reads the next group while this one is searched.
     group = scoreGroup(windows, at + count, model);
-    const own = windows.slice(at, at + count);
-    const lanes: TextLane[] = [];
-    for (const [i, window] of own.entries()) {
-      const cache = options.withEvidence ? await texts.read(window, scored[i]!) : undefined;
-      lanes.push(laneOf(window, scored[i]!, cache));
+    const read: ReadWindow[] = [];
+    for (let i = 0; i < count; i++) {
+      const [number, window] = [at + i, windows[at + i]!];
+      const past = options.withEvidence ? await texts.read(window, scored[i]!) : undefined;
+      const lane = laneOf(window, scored[i]!, kept.has(number) ? past : undefined);
+      read.push({ number, window, scored: scored[i]!, lane });
     }
-    for await (const steps of readLanes(lanes, recaller, { ...options, what: 'tuning' })) {
-      for (const { lane, at: step, recollection } of steps) {
-        const row = firsts[at + lane]! + step;
-        const target = lanes[lane]!.targets[step]!;
-        const position = own[lane]!.positions[step]!;
-        tables.neighbors.set(
-          row,
-          {
-            ...recollection.found,
-            k: recollection.found.values.length,
-            lm: [scored[lane]!.logProbs[position]!],
-            targets: [target],
-            units: [options.unitIsDocument ? own[lane]!.document : at + lane],
-          },
-          0,
-        );
-        tables.evidence?.set(row, recollection, target);
+    for (const [i, reader] of readers.entries()) {
+      const own = read.filter(({ number }) => kept.has(number) === (i === 0));
+      for await (const count of collectLanes(own, reader, { ...options, ...places })) {
+        done += count;
+        options.onProgress?.({ done, total, unit: 'tokens', phase: options.phase });
       }
-      done += steps.length;
-      options.onProgress?.({ done, total, unit: 'tokens', phase: options.phase });
     }
     texts.forget();
     at += count;
@@ -89,17 +80,61 @@ export async function collectNeighbors(
   return { neighbors: tables.neighbors.table(), evidence: tables.evidence?.table() };
 }
 
+/** A window that the model has read. */
+interface ReadWindow {
+  /** Among all. */
+  number: number;
+  window: TuningWindow;
+  scored: ScoredWindow;
+  lane: TextLane;
+}
+
+/** Fills the tables' rows of some windows. @returns how many at a time */
+async function* collectLanes(
+  read: readonly ReadWindow[],
+  recaller: Recaller,
+  { tables, firsts, unitIsDocument, signal }: Places & CollectOptions,
+): AsyncGenerator<number> {
+  const lanes = read.map(({ lane }) => lane);
+  for await (const steps of readLanes(lanes, recaller, { signal, what: 'tuning' })) {
+    for (const { lane, at, recollection } of steps) {
+      const { number, window, scored } = read[lane]!;
+      const row = firsts[number]! + at;
+      const target = lanes[lane]!.targets[at]!;
+      tables.neighbors.set(
+        row,
+        {
+          ...recollection.found,
+          k: recollection.found.values.length,
+          lm: [scored.logProbs[window.positions[at]!]!],
+          targets: [target],
+          units: [unitIsDocument ? window.document : number],
+        },
+        0,
+      );
+      tables.evidence?.set(row, recollection, target);
+    }
+    yield steps.length;
+  }
+}
+
 interface Tables {
   neighbors: CachedNeighbors;
   evidence: CachedEvidence | undefined;
 }
 
-/** Room for all windows, and the row of each one's first target. */
-function openTables(
-  windows: readonly TuningWindow[],
-  k: number,
-  options: CollectOptions,
-): { tables: Tables; firsts: number[]; total: number } {
+/** Room for all windows. */
+interface Places {
+  tables: Tables;
+  /** The row of each window's first target. */
+  firsts: number[];
+  /** Numbers of the windows whose evidence is kept. */
+  kept: ReadonlySet<number>;
+  /** Targets. */
+  total: number;
+}
+
+function openTables(windows: readonly TuningWindow[], k: number, options: CollectOptions): Places {
   const firsts: number[] = [];
   let total = 0;
   for (const { positions } of windows) {
@@ -108,14 +143,9 @@ function openTables(
   }
   try {
     const neighbors = new CachedNeighbors(total, k);
-    const evidence = options.withEvidence
-      ? openEvidence(windows, firsts, { ...options, k })
-      : undefined;
-    return {
-      tables: { neighbors, evidence },
-      firsts,
-      total,
-    };
+    const kept = new Set(options.withEvidence ? keptWindows(windows, total, options) : []);
+    const evidence = options.withEvidence ? openEvidence(windows, firsts, { kept, k }) : undefined;
+    return { tables: { neighbors, evidence }, firsts, kept, total };
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     const gigabytes = ((total * k * 4.2) / 1e9).toFixed(1);
@@ -127,20 +157,28 @@ function openTables(
   }
 }
 
-/** Of whole windows, spread evenly where there are too many. */
+/** Whole windows, spread evenly where there are too many. @returns their numbers */
+function keptWindows(
+  windows: readonly TuningWindow[],
+  total: number,
+  { mostEvidence = MOST_EVIDENCE }: Pick<CollectOptions, 'mostEvidence'>,
+): number[] {
+  const share = Math.min(1, mostEvidence / Math.max(1, total));
+  // Taken where the running share reaches the next whole window.
+  return Array.from(windows.keys()).filter(
+    (w) => Math.floor((w + 1) * share) > Math.floor(w * share),
+  );
+}
+
 function openEvidence(
   windows: readonly TuningWindow[],
   firsts: readonly number[],
-  { k, mostEvidence = MOST_EVIDENCE }: Pick<CollectOptions, 'k' | 'mostEvidence'>,
+  { kept, k }: { kept: ReadonlySet<number>; k: number },
 ): CachedEvidence {
-  const total = windows.reduce((sum, { positions }) => sum + positions.length, 0);
-  const share = Math.min(1, mostEvidence / Math.max(1, total));
   const rows: number[] = [];
   const lanes: number[] = [];
-  for (const [w, { positions }] of windows.entries()) {
-    // Taken where the running share reaches the next whole window.
-    if (Math.floor((w + 1) * share) === Math.floor(w * share)) continue;
-    for (let i = 0; i < positions.length; i++) {
+  for (const w of kept) {
+    for (let i = 0; i < windows[w]!.positions.length; i++) {
       rows.push(firsts[w]! + i);
       lanes.push(w);
     }

@@ -12,7 +12,8 @@ import type { GateRows } from './gate-rows.ts';
 const BATCH = { least: 128, most: 512 };
 const STEPS = 200;
 const RATE = 0.05;
-const DECAY = 1e-4;
+/** Weight decay is worth so many rows: two thousand need 2e-3 of it, eight thousand lose by more than 1e-3. */
+const DECAY_ROWS = 4;
 
 /** A source beside the neighbors is taken as silent for so many rows, that the gate may be used without it too. */
 const SILENCED = 0.1;
@@ -27,7 +28,7 @@ export function fitGate(rows: GateRows, chosen: readonly number[]): GateParamete
   const size = width + 1;
   const weights = Array.from({ length: experts }, () => new Float64Array(size));
   const gradient = Array.from({ length: experts }, () => new Float64Array(size));
-  const adam = new Adam(experts * size);
+  const adam = new Adam(experts * size, DECAY_ROWS / Math.max(1, chosen.length));
   const shares = new Float64Array(experts);
   const own = new Float64Array(width);
   const open = new Uint8Array(experts);
@@ -187,9 +188,12 @@ function shuffle(values: Int32Array, random: Random): void {
 class Adam {
   readonly #mean: Float64Array;
   readonly #square: Float64Array;
+  readonly #decay: number;
   #steps = 0;
 
-  constructor(size: number) {
+  /** @param decay of the weights: the mean is climbed less so many times their squares */
+  constructor(size: number, decay: number) {
+    this.#decay = decay;
     this.#mean = new Float64Array(size);
     this.#square = new Float64Array(size);
   }
@@ -204,7 +208,7 @@ class Adam {
     let i = 0;
     for (const [e, row] of weights.entries()) {
       for (let f = 0; f < row.length; f++, i++) {
-        const decay = f < row.length - 1 ? 2 * DECAY * row[f]! : 0;
+        const decay = f < row.length - 1 ? 2 * this.#decay * row[f]! : 0;
         const slope = gradient[e]![f]! / count - decay;
         this.#mean[i] = 0.9 * this.#mean[i]! + 0.1 * slope;
         this.#square[i] = 0.999 * this.#square[i]! + 0.001 * slope * slope;

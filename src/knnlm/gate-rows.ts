@@ -144,3 +144,40 @@ export function gateRows(
   }
   return rows;
 }
+
+/** The same rows as a gate sees them that looks at fewer sources. @param shape of the rows, without runs, cache or both */
+export function narrowRows(rows: GateRows, shape: GateShape): GateRows {
+  const { temperatures, ranks, runs, cache, usesModel } = rows.shape;
+  const plain: GateShape = { temperatures, ranks, usesModel };
+  const withRuns = { ...plain, runs };
+  /** Of a table whose columns are counted by `widthOf`: those of the neighbors, then of runs, then of the cache. */
+  const columnsOf = (widthOf: (shape: GateShape) => number): number[] => {
+    const [first, second, all] = [widthOf(plain), widthOf(withRuns), widthOf(rows.shape)];
+    return Array.from({ length: all }, (_, column) => column).filter(
+      (column) => column < first || (column < second ? shape.runs && runs : shape.cache && cache),
+    );
+  };
+  const [features, experts] = [columnsOf(featureCount), columnsOf(expertCount)];
+  const [width, count] = [featureCount(rows.shape), expertCount(rows.shape)];
+  return {
+    ...rows,
+    shape,
+    features: pickColumns(rows.features, width, features),
+    known: pickColumns(rows.known, width, features),
+    open: pickColumns(rows.open, count, experts),
+    ratios: pickColumns(rows.ratios, count, experts),
+  };
+}
+
+/** @param table (m, width) @returns (m, columns) */
+function pickColumns<T extends Float32Array | Uint8Array>(
+  table: T,
+  width: number,
+  columns: readonly number[],
+): T {
+  const m = table.length / width;
+  const out = new (table.constructor as new (length: number) => T)(m * columns.length);
+  for (let row = 0, at = 0; row < m; row++)
+    for (const column of columns) out[at++] = table[row * width + column]!;
+  return out;
+}

@@ -33,7 +33,21 @@ export interface Inspection {
   neighbors: Neighbor[];
   /** A gate's mixture for this query: the model's share, and one for p_kNN at each temperature. */
   gate?: { lm: number; temperatures: number[]; weights: number[] };
+  /** Settings as they were used here, */
+  settings: ResolvedSettings;
+  /** and what these settings use beside the store wherever a text is read, which is left out here. */
+  leftOut: LeftOut[];
   milliseconds: { model: number; search: number };
+}
+
+export type LeftOut = 'cache' | 'pointers' | 'adaptive';
+
+function leftOutOf({ cache, pointers, skip }: ResolvedSettings): LeftOut[] {
+  return [
+    ...(cache ? ['cache' as const] : []),
+    ...(pointers ? ['pointers' as const] : []),
+    ...(skip ? ['adaptive' as const] : []),
+  ];
 }
 
 /** What the text itself remembers is left out: the store is what is looked at. */
@@ -55,7 +69,8 @@ export async function inspect(
   retriever: Retriever,
   options: InspectOptions,
 ): Promise<Inspection> {
-  const { settings, show = 0, around = 16 } = options;
+  const { show = 0, around = 16 } = options;
+  const settings = storeAlone(options.settings);
   const started = performance.now();
   const ids = await promptTokens(context, model);
   const reader = await SequenceReader.open(model, options);
@@ -67,7 +82,7 @@ export async function inspect(
       { model, retriever },
       {
         ...options,
-        settings: storeAlone(settings),
+        settings,
         alwaysSearch: true,
       },
     );
@@ -98,6 +113,8 @@ export async function inspect(
           best: prediction.best,
         }),
       }),
+      settings,
+      leftOut: leftOutOf(options.settings),
       milliseconds: { model: read - started, search: found - read },
     };
   } finally {

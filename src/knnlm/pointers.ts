@@ -80,27 +80,53 @@ export function searchedRow(row: RetrievedRow): TracedRow {
   return { ...row, histories: new Uint32Array(row.values.length).fill(1) };
 }
 
-/** Neighbors of a search, and what is pointed at beside them, each entry once, nearest first. */
-export function joinPointed(
-  searched: RetrievedRow,
-  pointed: Pointed,
-  /** (m) squared L2; needed of those alone that the search did not find. */
-  distances: ArrayLike<number>,
+/** (m) the place of each among a search's neighbors; -1 of those that it did not find. */
+export function placesAmong({ ids, values }: RetrievedRow, pointed: Pointed): Int32Array {
+  const places = new Int32Array(pointed.ids.length).fill(-1);
+  if (places.length === 0) return places;
+  for (let i = 0; i < values.length && ids[i]! >= 0; i++) {
+    const at = indexOfSorted(pointed.ids, ids[i]!);
+    if (at >= 0) places[at] = i;
+  }
+  return places;
+}
+
+/** -1 when it is not there. @param ids ascending */
+function indexOfSorted(ids: Int32Array, wanted: number): number {
+  let low = 0;
+  let high = ids.length - 1;
+  while (low <= high) {
+    const middle = (low + high) >> 1;
+    if (ids[middle] === wanted) return middle;
+    if (ids[middle]! < wanted) low = middle + 1;
+    else high = middle - 1;
+  }
+  return -1;
+}
+
+/** What is pointed at, as it stands to a search. Shapes: m pointers. */
+export interface Placed extends Pointed {
+  /** (m) see `placesAmong`. */
+  places: Int32Array;
+  /** (m) squared L2; read of those alone that the search did not find. */
+  distances: ArrayLike<number>;
   /** (m) token ids that followed. */
-  values: ArrayLike<number>,
-): TracedRow {
-  const histories = new Map<number, number>();
-  for (const [i, id] of pointed.ids.entries()) histories.set(id, pointed.histories[i]!);
+  values: ArrayLike<number>;
+}
+
+/** Neighbors of a search, and what is pointed at beside them, each entry once, nearest first. */
+export function joinPointed(searched: RetrievedRow, pointed: Placed): TracedRow {
+  const { places, distances } = pointed;
+  const own = new Uint32Array(searched.values.length).fill(1);
+  const others: number[] = [];
+  for (let i = 0; i < places.length; i++) {
+    if (places[i]! < 0) others.push(i);
+    else own[places[i]!] = (pointed.histories[i]! | 1) >>> 0;
+  }
+  if (others.length === 0) return { ...searched, histories: own };
   let found = 0;
   while (found < searched.values.length && searched.ids[found]! >= 0) found++;
-  const own = Array.from({ length: found }, (_, i) => {
-    const history = histories.get(searched.ids[i]!) ?? 0;
-    histories.delete(searched.ids[i]!);
-    return (history | 1) >>> 0;
-  });
-  const others = Array.from(pointed.ids.keys())
-    .filter((i) => histories.has(pointed.ids[i]!))
-    .sort((a, b) => distances[a]! - distances[b]!);
+  others.sort((a, b) => distances[a]! - distances[b]!);
   const length = Math.max(searched.values.length, found + others.length);
   const row = {
     ids: new Int32Array(length).fill(-1),
@@ -113,7 +139,7 @@ export function joinPointed(
     if (b < others.length && (a === found || distances[other]! < searched.distances[a]!)) {
       row.ids[at] = pointed.ids[other]!;
       row.distances[at] = distances[other]!;
-      row.values[at] = values[other]!;
+      row.values[at] = pointed.values[other]!;
       row.histories[at] = pointed.histories[other]!;
       b++;
     } else {

@@ -90,7 +90,8 @@ async function searchAhead(
 ): Promise<Recall['found'][][]> {
   const counts = lanes.map(({ targets }) => Math.max(0, Math.min(end, targets.length) - first));
   const asked = lanes.flatMap((lane, i) => Array.from({ length: counts[i]! }, () => lane));
-  const d = widthOf(lanes[0]!);
+  if (asked.length === 0) return lanes.map(() => []);
+  const d = widthOf(asked[0]!);
   const queries = new Float32Array(asked.length * d);
   let filled = 0;
   for (const [i, lane] of lanes.entries()) {

@@ -13,7 +13,7 @@ import {
   MOST_POINTERS,
   NO_POINTERS,
   type Pointed,
-  searchedRow,
+  placesAmong,
   type TracedRow,
   timesFound,
 } from './pointers.ts';
@@ -199,18 +199,14 @@ export class Recaller {
 
   /** Distances of what is pointed at and was not found are measured, all together. */
   async #join(pending: readonly Pending[]): Promise<TracedRow[]> {
-    const missing = pending.map(({ recall: { lane }, found }) => {
-      if (lane.pointed.ids.length === 0) return [];
-      const known = new Set(Array.from(found.ids));
-      return Array.from(lane.pointed.ids.keys()).filter((i) => !known.has(lane.pointed.ids[i]!));
-    });
-    const distances = await this.#measure(pending, missing);
+    const places = pending.map(({ recall: { lane }, found }) => placesAmong(found, lane.pointed));
+    const missing = places.map((own) => Array.from(own.keys()).filter((i) => own[i]! < 0));
+    const measured = await this.#measure(pending, missing);
     let at = 0;
     return pending.map(({ recall: { lane }, found, values }, p) => {
-      if (missing[p]!.length === 0 && lane.pointed.ids.length === 0) return searchedRow(found);
-      const own = new Float32Array(lane.pointed.ids.length);
-      for (const i of missing[p]!) own[i] = distances[at++]!;
-      return joinPointed(found, lane.pointed, own, values);
+      const distances = new Float32Array(lane.pointed.ids.length);
+      for (const i of missing[p]!) distances[i] = measured[at++]!;
+      return joinPointed(found, { ...lane.pointed, places: places[p]!, distances, values });
     });
   }
 

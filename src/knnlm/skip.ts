@@ -1,8 +1,8 @@
 /**
  * Which searches to skip: what a search would gain is foretold from what is known before it (He et al. 2021, "Efficient Nearest
  * Neighbor Language Models", adaptive retrieval): how sure the model is, the pointers and for how long they have gone along with the
- * text, the text's own past, and how near the last search's neighbors were. A linear regression on the nats gained,
- * fitted by `train-skip.ts`; the index is asked where it expects more than a threshold. The query itself, which He et
+ * text, the text's own past, and how near the last search's neighbors were. A log-linear regression of the nats gained on these and their
+ * squares, fitted by `train-skip.ts`; the index is asked where it promises more than a threshold. The query itself, which He et
  * al. read too, adds nothing to these.
  */
 import { beforeSearch, type GateShape, skipFeatureCount } from '../datastore/gate-sizes.ts';
@@ -80,7 +80,7 @@ export class SkipPredictor {
     );
     const { features, known } = this.#reader;
     standardize(features, known, this.#parameters);
-    return expectedGain(features, this.#parameters.weights) > this.#threshold;
+    return promiseOf(features, this.#parameters.weights) > this.#threshold;
   }
 }
 
@@ -94,9 +94,20 @@ export function thresholdFor(share: number, { thresholds }: SkipParameters): num
   return a.threshold + part * (b.threshold - a.threshold);
 }
 
-/** Nats. @param features (F) standardized @param weights (F + 1) */
-export function expectedGain(features: ArrayLike<number>, weights: ArrayLike<number>): number {
-  let gain = weights[features.length]!;
-  for (let f = 0; f < features.length; f++) gain += weights[f]! * features[f]!;
-  return gain;
+/** Of a standardized feature: far from its mean it must not decide alone. */
+export const square = (feature: number): number => Math.min(4, feature * feature - 1);
+
+/**
+ * What a search is expected to gain: the log of nats.
+ * @param features (F) standardized @param weights (2 F + 1); those of (F + 1), of earlier stores, are nats
+ */
+export function promiseOf(features: ArrayLike<number>, weights: ArrayLike<number>): number {
+  const width = features.length;
+  const withSquares = weights.length > width + 1;
+  let promise = weights[weights.length - 1]!;
+  for (let f = 0; f < width; f++) {
+    promise += weights[f]! * features[f]!;
+    if (withSquares) promise += weights[width + f]! * square(features[f]!);
+  }
+  return promise;
 }

@@ -7,7 +7,7 @@ import type { GateParameters } from '../datastore/types.ts';
 import type { EvidenceTable } from './cached-evidence.ts';
 import type { NeighborTable } from './cached-neighbors.ts';
 import { fitGate, nllOf } from './fit-gate.ts';
-import { type FittingTables, type GateRows, gateRows } from './gate-rows.ts';
+import { type FittingTables, type GateRows, gateRows, narrowRows } from './gate-rows.ts';
 import { gainsAt, type SettingsPoint } from './search-settings.ts';
 
 /** Temperatures of the neighbors, as multiples of the tuned one. */
@@ -66,8 +66,8 @@ export function trainGate(
   { neighbors, evidence }: FittingTables,
   { point, allowed }: { point: SettingsPoint; allowed: GateParts },
 ): TrainedGate | undefined {
-  const rowsOf = (parts: GateParts): GateRows =>
-    gateRows({ neighbors, evidence }, { shape: shapeOf(point, parts), k: point.k });
+  const all = gateRows({ neighbors, evidence }, { shape: shapeOf(point, allowed), k: point.k });
+  const rowsOf = (parts: GateParts): GateRows => narrowRows(all, shapeOf(point, parts));
   const plain = rowsOf({ cache: false, pointers: false });
   const usable = usableRows(plain);
   if (usable.length < FEWEST_GATE_TARGETS) return undefined;

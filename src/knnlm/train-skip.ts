@@ -6,17 +6,17 @@
  */
 import { expertCount, type GateShape, skipFeatureCount } from '../datastore/gate-sizes.ts';
 import type { GateParameters, SkipParameters } from '../datastore/types.ts';
+import { logLinear } from '../math/log-linear.ts';
 import { Random } from '../math/random.ts';
-import { ridge } from '../math/ridge.ts';
 import { mostGroups } from './cached-evidence.ts';
 import { fitGate, momentsOf, nllOf, rounded, standardizedRows } from './fit-gate.ts';
 import { standardize } from './gate-reader.ts';
 import { EvidenceReader, type FittingTables, gateRows } from './gate-rows.ts';
-import { expectedGain, SkipReader } from './skip.ts';
+import { promiseOf, SkipReader, square } from './skip.ts';
 import { TargetReader } from './target-reader.ts';
 
 /** Gains beyond are cut: a few tokens must not decide. Nats. */
-const LEAST_GAIN = -3;
+const LEAST_GAIN = -0.5;
 const MOST_GAIN = 6;
 /** Shares of the searches for which thresholds are sought. */
 const SHARES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8];
@@ -65,17 +65,18 @@ export function trainSkip(
   );
   const rows = skipRows(tables, { shape, k, before });
   const scale = momentsOf(rows, chosen, skipFeatureCount(shape));
-  const features = standardizedRows(rows, chosen, scale);
-  const weights = Array.from(ridge(features, gains), rounded);
+  const width = scale.means.length;
+  const features = withSquares(standardizedRows(rows, chosen, scale), width);
+  const weights = Array.from(logLinear(features, gains), rounded);
   const skip: SkipParameters = { gate: skipGate, ...scale, weights, thresholds: [] };
-  const expected = gains.map((_, i) =>
-    expectedGain(features.subarray(i * scale.means.length, (i + 1) * scale.means.length), weights),
+  const promised = gains.map((_, i) =>
+    promiseOf(features.subarray(2 * i * width, (2 * i + 1) * width), weights),
   );
-  expected.sort((a, b) => a - b);
+  promised.sort((a, b) => a - b);
   const nlls = new Map(chosen.map((row, i) => [row, known[i]!]));
   const replay = new Replay(tables, { skip, k, chosen, known: (at) => nlls.get(at)! });
   const points = SHARES.map((share) =>
-    replay.run(rounded(expected[Math.floor(share * expected.length)]!)),
+    replay.run(rounded(promised[Math.floor(share * promised.length)]!)),
   ).sort((a, b) => a.skipped - b.skipped);
   return {
     skip: {
@@ -88,6 +89,17 @@ export function trainSkip(
     always: Math.exp(known.reduce((sum, nll) => sum + nll, 0) / known.length),
     points,
   };
+}
+
+/** (m, 2 F) each row's features, then their squares. @param features (m, F) */
+function withSquares(features: Float64Array, width: number): Float64Array {
+  const out = new Float64Array(2 * features.length);
+  for (let from = 0; from < features.length; from += width) {
+    const own = features.subarray(from, from + width);
+    out.set(own, 2 * from);
+    out.set(own.map(square), 2 * from + width);
+  }
+  return out;
 }
 
 /** Of each row: bit j, whether the search j tokens ago is taken as made. Even chances. */
@@ -173,7 +185,7 @@ export class Replay {
       this.#skip.read(grouped, lastNearest(this.#tables, at, before));
       const { features, known } = this.#skip;
       standardize(features, known, skip);
-      const isSearched = expectedGain(features, skip.weights) > threshold;
+      const isSearched = promiseOf(features, skip.weights) > threshold;
       searches = (before | (isSearched ? 1 : 0)) >>> 0;
       if (!this.#chosen.has(at)) continue;
       if (isSearched) nll += knownOf(at, searches);

@@ -199,6 +199,18 @@ describe('a store tuned with all of it', () => {
     expect(step.value.searched).toBeLessThan(1);
   });
 
+  it('is looked at without what the text adds, and says so', async () => {
+    const request = { cache: true, adaptive: 0.5 };
+    const { leftOut, settings, prediction } = await knnlm.inspect('It is', request);
+    expect(leftOut).toEqual(['cache', 'pointers', 'adaptive']);
+    expect(settings).toMatchObject({ ...tuning.settings, gate: knnlm.datastore.settings!.gate });
+    for (const part of ['cache', 'pointers', 'skip']) expect(settings).not.toHaveProperty(part);
+    const others = { cache: false, pointers: false };
+    const alone = await knnlm.inspect('It is', others);
+    expect(alone.leftOut).toEqual([]);
+    expect(alone.prediction.logProbs).toEqual(prediction.logProbs);
+  });
+
   it('refuses what does not go together', () => {
     expect(() => knnlm.settings({ adaptive: 0.5, pointers: false })).toThrow(/leave pointers on/);
     expect(() => knnlm.settings({ adaptive: 2 })).toThrow(/between 0 and 1, not 2/);

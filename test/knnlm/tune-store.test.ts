@@ -68,7 +68,10 @@ describe('a fresh store', () => {
     const record = knnlm.datastore.settings!;
     expect(record.source).toBe('self-tuned');
     expect(record.k).toBe(1024);
-    expect(record.evidence).toMatchObject({ entries: knnlm.datastore.entries, tokens: 2048 });
+    const { entries, tokens } = record.evidence as { entries: number; tokens: number };
+    expect(entries).toBe(knnlm.datastore.entries);
+    expect(tokens).toBeGreaterThan(1500);
+    expect(tokens).toBeLessThan(2300);
     // Left in, every target would find itself: λ near 1.
     expect(record.lambda).toBeLessThan(0.9);
   });

@@ -121,6 +121,7 @@ describe('a search', () => {
       candidates.map(({ id, p }) => [id, p]),
     );
     expect(reply.settings).toEqual({ ...SETTINGS, gate: false });
+    expect(reply.left_out).toEqual([]);
     const { token_ids, pieces } = reply.context;
     expect(pieces.join('')).toBe(context);
     const byIds = await ok('/v1/knn/search', { token_ids, ...request });

@@ -29,10 +29,9 @@ export const search = defineRoute({
     const { knnlm, metrics } = call.service;
     const context = await readContext(body, call);
     metrics.count('prompt', lengthOf(context));
-    const request = retrievalOf(body);
     const inspection = await call.work(() =>
       knnlm.inspect(context.ids, {
-        ...request,
+        ...retrievalOf(body),
         show: body.show ?? DEFAULT_SHOWN,
         around: body.around,
         excludeDocuments: body.exclude_documents,
@@ -45,7 +44,8 @@ export const search = defineRoute({
       candidates: candidatesOf(inspection.prediction, CANDIDATES, knnlm.model.tokenizer).map(
         toldCandidate,
       ),
-      settings: toldSettings(knnlm.settings(request)),
+      settings: toldSettings(inspection.settings),
+      left_out: inspection.leftOut,
       ...(body.raw && { raw: rawNeighbors(inspection, knnlm.model, knnlm.stores[0]!.name) }),
       milliseconds: inspection.milliseconds,
     };

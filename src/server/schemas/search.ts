@@ -59,6 +59,11 @@ export const searchReply = z.object({
   neighbors: z.array(neighbor).describe('Nearest first.'),
   candidates: z.array(candidate).describe('Most probable under the mixture first.'),
   settings: usedSettings,
+  left_out: z
+    .array(z.enum(['cache', 'pointers', 'adaptive']))
+    .describe(
+      'What the settings use wherever a text is read and this reply does not: it looks at the store alone, so that a text may give its token another probability.',
+    ),
   raw: rawNeighbors.optional(),
   milliseconds: z.object({ model: z.number(), search: z.number() }),
 });

@@ -96,6 +96,7 @@ export function TokenPanel({
       {mixer && mixed && value && (
         <div class={found.isStale ? 'is-stale' : ''} aria-busy={found.isStale}>
           <Verdict mixer={mixer} mixed={mixed} token={token.id} />
+          <LeftOut parts={value.left_out} />
           <Deviations
             info={info}
             inspection={{ view: inspection.view, exclude }}
@@ -156,6 +157,22 @@ export function TokenPanel({
     </aside>
   );
 }
+
+const PARTS = { cache: 'the text so far', pointers: 'pointers', adaptive: 'skipped searches' };
+
+/** That the figures here are of the store alone, where those of the text are not. */
+function LeftOut({ parts }: { parts: SearchReply['left_out'] }) {
+  if (parts.length === 0) return null;
+  const names = parts.map((part) => PARTS[part]);
+  return (
+    <p class="soft">
+      From the store alone. The text’s own figures count {listOf(names)} too, and may differ.
+    </p>
+  );
+}
+
+const listOf = (names: readonly string[]): string =>
+  names.length === 1 ? names[0]! : `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`;
 
 /** The Escape key, unless it is meant for a dialog or a field. */
 function useEscape(then: () => void): void {
