@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { openKnnLM } from '../dist/index.js';
 import { bestLambda } from '../dist/knnlm/best-lambda.js';
+import { mostGroups } from '../dist/knnlm/cached-evidence.js';
 import { fitGate, nllOf } from '../dist/knnlm/fit-gate.js';
 import { EvidenceReader, gateRows } from '../dist/knnlm/gate-rows.js';
 import { gainsAt, searchSettings } from '../dist/knnlm/search-settings.js';
@@ -105,7 +106,7 @@ function skipping(tune, test, { gate, parts, rows }, point) {
   const { skip, always, points } = trainSkip(tune, { gate, shape, k, chosen: rows });
   const { neighbors, evidence } = test;
   const reader = new EvidenceReader(test, k);
-  const target = new TargetReader(gate, k + evidence.pointers.room + evidence.cached.room);
+  const target = new TargetReader(gate, mostGroups(evidence));
   const replay = new Replay(test, {
     skip,
     k,
