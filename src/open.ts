@@ -30,6 +30,9 @@ import { checkSettings, DEFAULT_SETTINGS } from './knnlm/interpolate.ts';
 import { builtIndex, keepIndexed, wantsIndex } from './knnlm/keep-indexed.ts';
 import { keepTuned } from './knnlm/keep-tuned.ts';
 import { loadStoreModel } from './knnlm/load-store-model.ts';
+import { leaveToMilvus } from './knnlm/milvus/leave-entries.ts';
+import { publishStore } from './knnlm/milvus/publish-store.ts';
+import { withStoreFolder } from './knnlm/milvus/store-mirror.ts';
 import { greetMilvus } from './knnlm/milvus/sync-milvus.ts';
 import { type OpenOptions, openKnnLM } from './knnlm/open-knnlm.ts';
 import { headerFor } from './knnlm/store-header.ts';
@@ -47,24 +50,28 @@ export { type OpenOptions, openKnnLM, watchFolders };
 /** The bundled base model. */
 export const DEFAULT_MODEL = 'wiki-mini';
 
-/** Figures of a datastore, without loading its model. */
-export async function datastoreInfo(store: string): Promise<StoreInfo> {
-  const datastore = await Datastore.open(store);
-  try {
-    return await describeStore(datastore);
-  } finally {
-    await datastore.close();
-  }
+/** Figures of a datastore, without loading its model. @param store its folder, or its address on Milvus */
+export function datastoreInfo(store: string): Promise<StoreInfo> {
+  return withStoreFolder(store, async (path) => {
+    const datastore = await Datastore.open(path);
+    try {
+      return { ...(await describeStore(datastore)), path: store };
+    } finally {
+      await datastore.close();
+    }
+  });
 }
 
-/** The documents of a datastore that have not been removed, in entry order. */
-export async function listDocuments(store: string): Promise<DocumentRecord[]> {
-  const datastore = await Datastore.open(store);
-  try {
-    return [...datastore.documents];
-  } finally {
-    await datastore.close();
-  }
+/** The documents of a datastore that have not been removed, in entry order. @param store its folder, or its address on Milvus */
+export function listDocuments(store: string): Promise<DocumentRecord[]> {
+  return withStoreFolder(store, async (path) => {
+    const datastore = await Datastore.open(path);
+    try {
+      return [...datastore.documents];
+    } finally {
+      await datastore.close();
+    }
+  });
 }
 
 export interface BuildDatastoreRequest
@@ -145,6 +152,8 @@ export async function buildDatastore(
       },
     );
     if (request.dropKeys) await dropKeys(request.out, { signal });
+    await publishStore(request.out);
+    if (request.values === 'remote') await leaveToMilvus(request.out, request);
     const { tuningSeconds } = conclusion;
     const index = builtIndex(conclusion.index);
     const seconds = (performance.now() - started) / 1000 - tuningSeconds - (index?.seconds ?? 0);
@@ -179,7 +188,13 @@ function checkReads({ info }: LanguageModel, { pairs }: { pairs: boolean }): voi
 }
 
 /** Errors: `INVALID_ARGUMENT`, before anything is read. */
-function checkCodes({ index, codes, dropKeys: drops }: BuildDatastoreRequest): void {
+function checkCodes({ index, codes, dropKeys: drops, values }: BuildDatastoreRequest): void {
+  if (values === 'remote' && (index === undefined || !isMilvusUrl(index))) {
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      'Keys and values can be left to a collection on Milvus only. Name one: --index milvus://host:port/collection',
+    );
+  }
   // Of the width, which only the model knows, the index will see.
   if (codes !== undefined) parseCodec(codes, 4096);
   if (index !== undefined && isMilvusUrl(index) && (drops || codes !== undefined)) {

@@ -179,6 +179,13 @@ export function addIndexOption(command: Command, when: string): Command {
   );
 }
 
+/** `--values`, where entries may be on Milvus. */
+export const valuesOption = (): Option =>
+  new Option(
+    '--values <place>',
+    "of entries on Milvus: whether keys and values stay in the store's folder as well (local), or are left to the collection (remote); then documents can be removed and none added (default: local)",
+  ).choices(['local', 'remote']);
+
 /** What `openKnnLM` takes of them. */
 export function machineOptions(options: MachineOptions) {
   return {

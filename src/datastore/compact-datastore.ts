@@ -38,6 +38,7 @@ import {
 import { SegmentWriter } from './segment-writer.ts';
 import { concludeAdd, removeLeftovers } from './store-cleanup.ts';
 import { type StoreLock, withLock } from './store-lock.ts';
+import { entriesElsewhere } from './value-source.ts';
 import { readVerified } from './verified-reader.ts';
 import { watchRecordPath } from './watch-record.ts';
 
@@ -85,6 +86,7 @@ export async function compactDatastore(
   await readManifest(path);
   return await withLock(path, async (lock) => {
     const manifest = await concludeAdd(path, await readManifest(path));
+    if (manifest.remote) throw entriesElsewhere(path);
     await removeLeftovers(path, manifest);
     const table = await DocumentTable.load(path, manifest);
     const live = [...table.liveRows()];

@@ -22,6 +22,7 @@ import { readSnapshot } from './read-snapshot.ts';
 import { keyBytes, requireLittleEndian, segmentPart, segmentParts } from './segment.ts';
 import { lockStore } from './store-lock.ts';
 import type { SettingsRecord } from './types.ts';
+import { entriesElsewhere, noValues, type OpenValues, type ValueSource } from './value-source.ts';
 import { ValueTable } from './value-table.ts';
 
 /** Bytes on disk. Other files in the folder, an index say, are not counted. */
@@ -34,41 +35,57 @@ export interface StoreBytes {
   total: number;
 }
 
+export interface OpenDatastoreOptions {
+  /** An earlier state of it, open: what has not changed since is not read again. */
+  known?: Datastore;
+  /** Of an earlier state, if that is all that is left of it. */
+  documents?: DocumentTable;
+  /** Where values are read that were left to a server. Default: that of the earlier state. */
+  openValues?: OpenValues;
+}
+
 export class Datastore {
   readonly path: string;
   readonly documents: DocumentTable;
   #manifest: Manifest;
-  readonly #values: ValueTable;
+  readonly #values: ValueTable | ValueSource;
+  readonly #openValues: OpenValues | undefined;
 
   private constructor(
     path: string,
-    parts: { manifest: Manifest; documents: DocumentTable; values: ValueTable },
+    parts: {
+      manifest: Manifest;
+      documents: DocumentTable;
+      values: ValueTable | ValueSource;
+      openValues: OpenValues | undefined;
+    },
   ) {
     this.path = path;
     this.#manifest = parts.manifest;
     this.documents = parts.documents;
     this.#values = parts.values;
+    this.#openValues = parts.openValues;
   }
 
   /**
    * It holds files open until it is closed.
-   * @param options.known an earlier state of it, open: what has not changed since is not read again
-   * @param options.documents of an earlier state, if that is all that is left of it
    * Errors: `STORE_NOT_FOUND`, `STORE_CORRUPT` (naming the file), `STORE_VERSION`.
    */
-  static async open(
-    path: string,
-    options: { known?: Datastore; documents?: DocumentTable } = {},
-  ): Promise<Datastore> {
+  static async open(path: string, options: OpenDatastoreOptions = {}): Promise<Datastore> {
     requireLittleEndian();
     const { known, documents: knownDocuments = known?.documents } = options;
+    const openValues = options.openValues ?? (known ? known.#openValues : undefined);
     return await readSnapshot(path, async (manifest) => {
       await checkSizes(path, manifest);
       const documents = await DocumentTable.load(path, manifest, { known: knownDocuments });
-      const values = await ValueTable.open(path, manifest, (segment) =>
-        known && documents.sharesLines(known.documents, segment) ? known.#values : undefined,
-      );
-      return new Datastore(path, { manifest, documents, values });
+      const tableOf = (segment: number): ValueTable | undefined => {
+        if (!known || !documents.sharesLines(known.documents, segment)) return undefined;
+        return known.#values instanceof ValueTable ? known.#values : undefined;
+      };
+      const values = manifest.remote
+        ? ((await openValues?.(path)) ?? noValues(path))
+        : await ValueTable.open(path, manifest, tableOf);
+      return new Datastore(path, { manifest, documents, values, openValues });
     });
   }
 
@@ -105,6 +122,11 @@ export class Datastore {
     return this.#manifest.settings;
   }
 
+  /** Keys and values are on a server only. */
+  get remote(): boolean {
+    return this.#manifest.remote === true;
+  }
+
   /** Entries, from 0 on, whose keys were dropped, and the file in `index/` that has their codes. */
   get dropped(): { entries: number; codes: string } | undefined {
     const { codes } = this.#manifest;
@@ -113,10 +135,11 @@ export class Datastore {
 
   /**
    * Where the keys lie, in entry order. @param from the first entry wanted
-   * Errors: `INVALID_ARGUMENT` where keys were dropped.
+   * Errors: `INVALID_ARGUMENT` where keys were dropped or left to a server.
    */
   keySources(from = 0): KeySource[] {
     const { segments, key } = this.#manifest;
+    if (this.remote && from < this.entries) throw entriesElsewhere(this.path);
     if (from < droppedEntriesOf(this.#manifest)) throw keysDropped(this.path);
     const sources: KeySource[] = [];
     let start = 0;
@@ -132,6 +155,11 @@ export class Datastore {
       });
     }
     return sources;
+  }
+
+  /** Of the keys that are here: not those that were dropped or left to a server. */
+  ownKeySources(): KeySource[] {
+    return this.keySources(this.remote ? this.entries : droppedEntriesOf(this.#manifest));
   }
 
   /** Entries that must not be retrieved: deleted documents. Sorted, adjacent ones merged. */

@@ -95,7 +95,7 @@ const settings = z.strictObject({
 
 export const manifestSchema = z.strictObject({
   format: z.literal('knnlm-datastore'),
-  version: z.literal([1, 2, 3]),
+  version: z.literal([1, 2, 3, 4]),
   model: z.strictObject({
     name: z.string(),
     family: z.string(),
@@ -131,4 +131,5 @@ export const manifestSchema = z.strictObject({
     .string()
     .regex(/^lists-[0-9a-f]+\.bin$/)
     .optional(),
+  remote: z.literal(true).optional(),
 });

@@ -11,8 +11,8 @@ import { fileSize, pathKind, readWhole, replaceFile } from './files.ts';
 import type { SettingsRecord } from './types.ts';
 
 export const FORMAT = 'knnlm-datastore';
-/** 2 where keys were dropped, 3 where documents are pairs: programs that do not know of that must not read on. */
-export const VERSION = 3;
+/** 2 where keys were dropped, 3 where documents are pairs, 4 where entries are on a server only: programs that do not know of that must not read on. */
+export const VERSION = 4;
 
 /** What the model was told of the pairs (`PairOptions`). */
 export interface StoredPairs {
@@ -70,7 +70,7 @@ export interface PartialDocument {
 
 export interface Manifest extends Omit<StoreHeader, 'vocabSize'> {
   format: typeof FORMAT;
-  version: 1 | 2 | 3;
+  version: 1 | 2 | 3 | 4;
   values: { dtype: 'u16' | 'u32'; vocabSize: number };
   segments: SegmentRecord[];
   /** Entries taken out but still in the files: sorted, disjoint, each a document's. */
@@ -80,6 +80,8 @@ export interface Manifest extends Omit<StoreHeader, 'vocabSize'> {
   building: { mode: 'build' | 'add'; document: PartialDocument | null } | null;
   /** File in `index/` that holds the codes of the segments without keys; there when there are any. */
   codes?: string;
+  /** Keys and values of all segments are on a server only: the folder has documents. */
+  remote?: true;
 }
 
 export const manifestPath = (store: string): string => join(store, 'manifest.json');
@@ -203,12 +205,19 @@ export function checkSameHeader(manifest: Manifest, header: StoreHeader): void {
   }
 }
 
+const ADDRESS = /^[a-z]+:\/\//i;
 /** Manifests are small; anything beyond this is not one. */
 const MAX_MANIFEST_BYTES = 64 * 1024 * 1024;
 
 /** Errors: `STORE_NOT_FOUND`, `STORE_VERSION`, `STORE_CORRUPT`. */
 export async function readManifest(store: string): Promise<Manifest> {
   const path = manifestPath(store);
+  if (ADDRESS.test(store)) {
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      `${store} is an address, not a folder. A store is searched and evaluated by its address, and changed, checked or copied where its folder lies: run this there.`,
+    );
+  }
   const kind = await pathKind(path);
   if (kind !== 'file') {
     throw new KnnLMError(
@@ -280,6 +289,11 @@ function checkConsistent(path: string, manifest: Manifest): void {
   if (isMixed) throw corruptManifest(path, 'a segment without keys follows one with keys');
   if ((firstWhole !== 0) !== (manifest.codes !== undefined))
     throw corruptManifest(path, 'its codes and its segments without keys do not go together');
+  if (manifest.remote && (manifest.building || manifest.codes !== undefined))
+    throw corruptManifest(
+      path,
+      'entries that are on a server only can be neither coded nor growing',
+    );
   const partial = manifest.building?.document;
   if (partial && partial.entriesDone > partial.length)
     throw corruptManifest(
@@ -300,6 +314,11 @@ const show = (value: unknown): string => JSON.stringify(value)?.slice(0, 60) ?? 
 
 /** Errors: `DISK_FULL`, `IO`. The manifest before stays whole then. */
 export async function writeManifest(store: string, manifest: Manifest): Promise<void> {
+  await replaceFile(manifestPath(store), manifestText(manifest));
+}
+
+/** The whole file, with its checksum. */
+export function manifestText(manifest: Manifest): string {
   // In one order of fields, whoever made the settings.
   const { k, lambda, temperature, source, gate, cache, pointers, skip, adaptive, evidence } =
     manifest.settings ?? {};
@@ -307,11 +326,11 @@ export async function writeManifest(store: string, manifest: Manifest): Promise<
     ...{ k, lambda, temperature, source },
     ...{ gate, cache, pointers, skip, adaptive, evidence },
   };
-  const version = manifest.pairs ? 3 : manifest.codes === undefined ? 1 : 2;
+  const version = manifest.remote ? 4 : manifest.pairs ? 3 : manifest.codes === undefined ? 1 : 2;
   const fields = JSON.stringify({ ...manifest, version, settings }, null, 2).slice(
     0,
     -'\n}'.length,
   );
   const checksum = checksumOf(Buffer.from(fields));
-  await replaceFile(manifestPath(store), `${fields},\n  "checksum": "${checksum}"\n}\n`);
+  return `${fields},\n  "checksum": "${checksum}"\n}\n`;
 }

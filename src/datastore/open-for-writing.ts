@@ -12,6 +12,7 @@ import {
   writeManifest,
 } from './manifest.ts';
 import { segmentFolder } from './segment.ts';
+import { entriesElsewhere } from './value-source.ts';
 
 /** `build` makes a datastore or goes on with a half-built one; `add` gives a finished one a new segment. */
 export type WriteMode = 'build' | 'add';
@@ -45,6 +46,7 @@ export async function openManifest(
       `${path} is not fully built. Run the same build again to finish it, then add.`,
     );
   checkSameHeader(manifest, header);
+  if (manifest.remote) throw entriesElsewhere(path);
   if (manifest.building) return manifest;
   const number = 1 + Math.max(...manifest.segments.map(({ name }) => Number(name)));
   const name = String(number).padStart(6, '0');

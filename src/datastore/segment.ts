@@ -25,7 +25,7 @@ export const valueBytes = (manifest: Manifest): number => (manifest.values.dtype
 export const partialEntries = (manifest: Manifest): number =>
   manifest.building?.document?.entriesDone ?? 0;
 
-/** Those that are there: a segment may have no keys any more. @param segment one of the manifest's */
+/** Those that are there: a segment may have no keys any more, and no values. @param segment one of the manifest's */
 export function segmentParts(
   store: string,
   manifest: Manifest,
@@ -42,13 +42,16 @@ export function segmentParts(
     },
     {
       part: 'values',
-      path: join(folder, `values.${manifest.values.dtype}`),
+      path: join(folder, valueFile(manifest)),
       bytes: entries * valueBytes(manifest),
     },
     { part: 'documents', path: join(folder, 'documents.jsonl'), bytes: segment.documentBytes },
   ];
+  if (manifest.remote) return parts.slice(2);
   return segment.keys === false ? parts.slice(1) : parts;
 }
+
+export const valueFile = ({ values }: Manifest): string => `values.${values.dtype}`;
 
 export const keyFile = ({ key }: Manifest): string =>
   key.dtype === 'fp16' ? 'keys.f16' : 'keys.f32';

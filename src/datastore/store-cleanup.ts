@@ -4,7 +4,7 @@ import { KnnLMError } from '../errors.ts';
 import { listFolder, pathKind, removeFile, removeTree } from './files.ts';
 import { type Manifest, manifestPath, writeManifest } from './manifest.ts';
 import { withdrawEmptyAdd } from './open-for-writing.ts';
-import { keyFile } from './segment.ts';
+import { keyFile, valueFile } from './segment.ts';
 import { SegmentWriter } from './segment-writer.ts';
 import { watchRecordPath } from './watch-record.ts';
 
@@ -22,11 +22,13 @@ export async function findLeftovers(store: string, manifest: Manifest): Promise<
     // Only what this program names so: a user's own file is not ours to remove.
     if (/^\d{6,}$/.test(name) && !counted.has(name)) left.push(join(folder, name));
   }
-  // Keys that were dropped, when that was not brought to its end.
+  // Keys that were dropped, or entries left to a server, when that was not brought to its end.
   for (const segment of manifest.segments) {
-    if (segment.keys !== false) continue;
-    const path = join(folder, segment.name, keyFile(manifest));
-    for (const file of [path, `${path}.crc`]) {
+    const names = [];
+    if (segment.keys === false || manifest.remote) names.push(keyFile(manifest));
+    if (manifest.remote) names.push(valueFile(manifest));
+    for (const name of names.flatMap((one) => [one, `${one}.crc`])) {
+      const file = join(folder, segment.name, name);
       if ((await pathKind(file)) === 'file') left.push(file);
     }
   }

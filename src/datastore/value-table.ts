@@ -7,6 +7,7 @@ import { BLOCK_BYTES, checkBlock, readChecksums, truncatedFile } from './checksu
 import { DataFile } from './files.ts';
 import type { Manifest } from './manifest.ts';
 import { isGrowing, segmentPart } from './segment.ts';
+import type { ValueSource } from './value-source.ts';
 
 type Values = Uint16Array | Uint32Array;
 
@@ -23,7 +24,7 @@ interface Segment {
   values?: Values;
 }
 
-export class ValueTable {
+export class ValueTable implements ValueSource {
   readonly #segments: readonly Segment[];
   readonly #wide: boolean;
   readonly #entries: number;

@@ -42,6 +42,27 @@ export const ivfHeaderSchema = z.strictObject({
     .optional(),
 });
 
+const storedFile = z.strictObject({
+  name: z.string(),
+  sha256: z.string(),
+  first: positive,
+  chunks: positive,
+});
+
+/** Of a file in the collection of stores. */
+export const catalogSchema = z.array(storedFile);
+
+export const publishedStoreSchema = z.strictObject({
+  format: z.literal('knnlm-store'),
+  version: z.literal(1),
+  name: z.string().min(1),
+  partition: z.strictObject({ name: z.string().min(1), number: count.max(2 ** 21) }),
+  revision: z.string(),
+  replaces: z.array(z.string()),
+  catalog: storedFile,
+  next: positive,
+});
+
 export const milvusHeaderSchema = z.strictObject({
   format: z.literal('knnlm-milvus'),
   version: z.literal(1),

@@ -118,7 +118,7 @@ async function findSettings(
     ? given
     : await loadStoreModel(await readManifest(path), { model: given, onWarning, signal });
   try {
-    return await keepTuned(path, model, { onProgress, signal });
+    return await keepTuned(path, model, { onProgress, onWarning, signal });
   } finally {
     if (!own) await model.close();
   }

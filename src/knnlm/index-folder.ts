@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { keysDropped } from '../datastore/drop-keys.ts';
 import { readManifest } from '../datastore/manifest.ts';
+import { entriesElsewhere } from '../datastore/value-source.ts';
 import { ioError } from '../errors.ts';
 import { readHeader } from '../indexes/ivf/ivf-header.ts';
 import { type ListSizes, listSizes } from '../indexes/ivf/list-sizes.ts';
@@ -89,10 +90,12 @@ function measured(
 
 /**
  * Takes the index away; search is exact again. For whoever renumbers entries.
- * Errors: `INVALID_ARGUMENT` where keys were dropped and the index is all there is, `IO`.
+ * Errors: `INVALID_ARGUMENT` where keys were dropped, or are on Milvus only, and the index is all there is, `IO`.
  */
 export async function removeIndex(store: string): Promise<void> {
-  if ((await readManifest(store)).codes !== undefined) throw keysDropped(store);
+  const { codes, remote } = await readManifest(store);
+  if (codes !== undefined) throw keysDropped(store);
+  if (remote) throw entriesElsewhere(store);
   const folder = indexFolder(store);
   await rm(folder, { recursive: true, force: true }).catch((cause) => {
     throw ioError('remove', folder, cause);

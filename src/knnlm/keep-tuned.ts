@@ -4,6 +4,7 @@
  */
 import { Datastore } from '../datastore/datastore.ts';
 import type { LanguageModel } from '../model/language-model.ts';
+import { keepSettings } from './milvus/publish-store.ts';
 import { ownSettings } from './own-settings.ts';
 import type { BuildRequest, UsedSettings } from './types.ts';
 import { storedSettings } from './used-settings.ts';
@@ -13,7 +14,8 @@ const GROWTH = 1.25;
 /** Below this nothing can be concluded. */
 const FEWEST_ENTRIES = 1024;
 
-export interface KeepTunedRequest extends Pick<BuildRequest, 'onProgress' | 'signal'> {
+export interface KeepTunedRequest
+  extends Pick<BuildRequest, 'onProgress' | 'onWarning' | 'signal'> {
   /** Default true. */
   selfTune?: boolean;
 }
@@ -22,7 +24,7 @@ export interface KeepTunedRequest extends Pick<BuildRequest, 'onProgress' | 'sig
 export async function keepTuned(
   store: string,
   model: LanguageModel,
-  { selfTune = true, onProgress, signal }: KeepTunedRequest = {},
+  { selfTune = true, onProgress, onWarning, signal }: KeepTunedRequest = {},
 ): Promise<UsedSettings | undefined> {
   if (!selfTune) return undefined;
   const datastore = await Datastore.open(store);
@@ -30,7 +32,7 @@ export async function keepTuned(
     if (!hasOutgrown(datastore)) return undefined;
     const settings = await ownSettings(store, model, { onProgress, signal });
     if (!settings) return undefined;
-    await datastore.updateSettings(settings);
+    await keepSettings(datastore, settings, onWarning);
     return storedSettings(settings);
   } finally {
     await datastore.close();

@@ -14,7 +14,9 @@ import { evaluateTranslations, type TranslationEvaluation } from './evaluate-tra
 import { candidatesOf, generate, promptTokens } from './generate.ts';
 import { type Inspection, inspect } from './inspect.ts';
 import { keepTuned } from './keep-tuned.ts';
+import { keepSettings } from './milvus/publish-store.ts';
 import { removeFromMilvus } from './milvus/remove-from-milvus.ts';
+import type { StoreMirror } from './milvus/store-mirror.ts';
 import type { OpenStore, OpenStores } from './open-stores.ts';
 import { SequenceReader } from './reader.ts';
 import { excludedEntries, pickedStores, resolveSettings } from './resolve-settings.ts';
@@ -58,14 +60,22 @@ export interface StoreChoice {
 export class KnnLM {
   readonly model: LanguageModel;
   readonly #openIndex: OpenStoreIndex;
+  /** Of the stores that were opened by address. */
+  readonly #mirrors: readonly StoreMirror[];
   /** What a request that begins now reads. */
   #open: OpenStores;
   #refreshing: Promise<unknown> = Promise.resolve();
   /** Of the states before this one. */
   #searched = { queries: 0, milliseconds: 0 };
 
-  constructor(parts: { open: OpenStores; model: LanguageModel; openIndex: OpenStoreIndex }) {
+  constructor(parts: {
+    open: OpenStores;
+    model: LanguageModel;
+    openIndex: OpenStoreIndex;
+    mirrors?: readonly StoreMirror[];
+  }) {
     this.#open = parts.open;
+    this.#mirrors = parts.mirrors ?? [];
     this.model = parts.model;
     this.#openIndex = parts.openIndex;
   }
@@ -106,6 +116,7 @@ export class KnnLM {
    * @returns whether anything had changed
    */
   async refresh(): Promise<boolean> {
+    await this.pull();
     const turn = this.#refreshing.then(async () => {
       const before = this.#open;
       const now = await before.refresh(this.#openIndex);
@@ -117,6 +128,19 @@ export class KnnLM {
     });
     this.#refreshing = turn.catch(() => undefined);
     return await turn;
+  }
+
+  /**
+   * Fetches what has changed of stores that were opened by address; `refresh` takes it up. A server that is away is not
+   * spoken of here: the next search is where it is missed.
+   */
+  async pull(): Promise<void> {
+    if (this.#mirrors.length === 0) return;
+    const turn = this.#refreshing.then(() => Promise.all(this.#mirrors.map((one) => one.pull())));
+    this.#refreshing = turn.catch(() => undefined);
+    await turn.catch((error) => {
+      if (!(error instanceof KnnLMError) || error.code !== 'INDEX_UNAVAILABLE') throw error;
+    });
   }
 
   /** Adds documents and takes them up. Errors: as `addDocuments`. */
@@ -320,18 +344,29 @@ export class KnnLM {
       );
     }
     const exclude = this.#excluded({ stores }, excludeDocuments);
-    const keep = save ?? picked.length === 1;
+    const mirror = this.#mirrorOf(datastore);
+    if (save && mirror) {
+      throw new KnnLMError(
+        'INVALID_ARGUMENT',
+        `Settings cannot be kept in ${mirror.url}, which was opened by its address. Tune where the folder of ${mirror.name} lies, or without saving (--no-save).`,
+      );
+    }
+    const keep = save ?? (picked.length === 1 && !mirror);
     const open = this.#open.hold();
     const { retriever } = open;
     // Of one store among several, what it holds itself is compared with the text.
     const read = picked.length === 1 ? datastore : retriever.datastore;
     const parts = { datastore: read, retriever, model: this.model };
+    const unheard: string[] = [];
+    const onWarning = (message: string): void => void unheard.push(message);
     try {
-      return await tune(documents, parts, {
+      const tuning = await tune(documents, parts, {
         ...request,
         exclude,
-        ...(keep && { save: (settings) => datastore.updateSettings(settings) }),
+        ...(keep && { save: (settings) => keepSettings(datastore, settings, onWarning) }),
       });
+      for (const message of unheard) tuning.warnings.push({ code: 'unpublished', message });
+      return tuning;
     } finally {
       await open.release();
     }
@@ -416,6 +451,7 @@ export class KnnLM {
   async close(): Promise<void> {
     await this.#refreshing;
     await Promise.all([this.#open.release(), this.model.close()]);
+    await Promise.all(this.#mirrors.map((mirror) => mirror.close()));
   }
 
   get #plan(): WindowPlan {
@@ -438,11 +474,25 @@ export class KnnLM {
 
   /** The datastore that a change is for. Errors: `INVALID_ARGUMENT` when it could be several. */
   #chosen(name: string | undefined): Datastore {
-    if (name !== undefined) return this.#open.named(name).datastore;
-    if (this.stores.length === 1) return this.datastore;
+    if (name !== undefined) return this.#requireOwn(this.#open.named(name).datastore);
+    if (this.stores.length === 1) return this.#requireOwn(this.datastore);
     throw new KnnLMError(
       'INVALID_ARGUMENT',
       `Several datastores are open (${this.stores.map((open) => open.name).join(', ')}). Say which one to change: { store: name }.`,
+    );
+  }
+
+  #mirrorOf({ path }: Datastore): StoreMirror | undefined {
+    return this.#mirrors.find((mirror) => mirror.path === path);
+  }
+
+  /** Errors: `INVALID_ARGUMENT` for a store that was opened by address. */
+  #requireOwn(datastore: Datastore): Datastore {
+    const mirror = this.#mirrorOf(datastore);
+    if (!mirror) return datastore;
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      `${mirror.url} was opened by its address and cannot be changed here. Change it where the folder of ${mirror.name} lies; what changes there is seen here.`,
     );
   }
 }

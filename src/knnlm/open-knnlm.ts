@@ -2,9 +2,12 @@
 import { Datastore } from '../datastore/datastore.ts';
 import { modelDifference } from '../datastore/manifest.ts';
 import { KnnLMError } from '../errors.ts';
+import { isMilvusUrl } from '../indexes/milvus/milvus-address.ts';
 import type { LanguageModel } from '../model/language-model.ts';
 import { KnnLM } from './knnlm.ts';
 import { loadStoreModel, type StoreModelOptions } from './load-store-model.ts';
+import { openRemoteValues } from './milvus/remote-values.ts';
+import { StoreMirror } from './milvus/store-mirror.ts';
 import { openStoreIndex } from './open-store-index.ts';
 import { OpenStores, storeNames } from './open-stores.ts';
 import { type OpenStoreIndex, Snapshot } from './snapshot.ts';
@@ -16,16 +19,42 @@ export interface OpenOptions extends StoreModelOptions {
 
 /**
  * Opens a datastore with the model it was built with, or several of one model, to be searched as one.
- * @param stores folders; in requests and results each has the name of its folder
- * Errors: `STORE_NOT_FOUND`, `STORE_CORRUPT`, `STORE_VERSION`, `MODEL_NOT_FOUND`, `MODEL_MISMATCH`, `NO_DOCUMENTS`, `INVALID_ARGUMENT`.
+ * @param stores folders, or addresses of collections on Milvus (`milvus://host:port/collection`), whose stores can be searched and
+ *   not changed; in requests and results each has the name of its folder
+ * Errors: `INDEX_UNAVAILABLE`, `STORE_NOT_FOUND`, `STORE_CORRUPT`, `STORE_VERSION`, `MODEL_NOT_FOUND`, `MODEL_MISMATCH`, `NO_DOCUMENTS`, `INVALID_ARGUMENT`.
  */
 export async function openKnnLM(
   stores: string | readonly string[],
   options: OpenOptions = {},
 ): Promise<KnnLM> {
-  const paths = typeof stores === 'string' ? [stores] : stores;
-  const names = storeNames(paths);
-  const datastores = await openAll(paths, (path) => Datastore.open(path), closeOne);
+  const given = typeof stores === 'string' ? [stores] : stores;
+  const urls = given.filter(isMilvusUrl);
+  const mirrors = await openAll(
+    urls,
+    (url) => StoreMirror.open(url, { signal: options.signal }),
+    (mirror) => mirror.close(),
+  );
+  try {
+    return await openFolders(given, mirrors, options);
+  } catch (error) {
+    await Promise.all(mirrors.map((mirror) => mirror.close()));
+    throw error;
+  }
+}
+
+/** @param mirrors of those that are addresses */
+async function openFolders(
+  given: readonly string[],
+  mirrors: readonly StoreMirror[],
+  options: OpenOptions,
+): Promise<KnnLM> {
+  const mirrorOf = (store: string) => mirrors.find(({ url }) => url === store);
+  const names = storeNames(given.map((store) => mirrorOf(store)?.name ?? store));
+  const paths = given.map((store) => mirrorOf(store)?.path ?? store);
+  const open = (path: string) => Datastore.open(path, {
+      openValues: (store) => openRemoteValues(store),
+    });
+  const datastores = await openAll(paths, open, closeOne);
   const all = datastores.reduce((sum, { entries }) => sum + entries, 0);
   let model: LanguageModel;
   try {
@@ -40,12 +69,13 @@ export async function openKnnLM(
   const openOne: OpenStoreIndex = (current) =>
     openStoreIndex(current, options.memoryBytes && (options.memoryBytes * current.entries) / all);
   try {
-    const open = (datastore: Datastore) => Snapshot.open(datastore, openOne);
-    const snapshots = await openAll(datastores, open, (snapshot) => snapshot.release());
+    const openSnapshot = (datastore: Datastore) => Snapshot.open(datastore, openOne);
+    const snapshots = await openAll(datastores, openSnapshot, (snapshot) => snapshot.release());
     return new KnnLM({
       open: new OpenStores(names, snapshots),
       model,
       openIndex: openOne,
+      mirrors,
     });
   } catch (error) {
     await model.close();

@@ -8,7 +8,7 @@ import { indexFolder } from './index-folder.ts';
 export function openStoreIndex(datastore: Datastore, memoryBytes?: number): Promise<VectorIndex> {
   const { dropped, path, keyDim } = datastore;
   return openIndex({
-    sources: datastore.keySources(dropped?.entries),
+    sources: datastore.ownKeySources(),
     dim: keyDim,
     memoryBytes,
     indexFolder: indexFolder(path),

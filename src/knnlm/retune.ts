@@ -2,6 +2,7 @@
 import { Datastore } from '../datastore/datastore.ts';
 import type { SettingsRecord } from '../datastore/types.ts';
 import { loadStoreModel, type StoreModelOptions } from './load-store-model.ts';
+import { keepSettings } from './milvus/publish-store.ts';
 import { ownSettings } from './own-settings.ts';
 import type { BuildRequest } from './types.ts';
 
@@ -24,7 +25,7 @@ export async function retune(
     const model = await loadStoreModel(datastore.manifest, request);
     try {
       const settings = await ownSettings(store, model, request);
-      if (settings) await datastore.updateSettings(settings);
+      if (settings) await keepSettings(datastore, settings, request.onWarning);
       return settings;
     } finally {
       await model.close();

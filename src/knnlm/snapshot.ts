@@ -8,7 +8,9 @@ import { sameManifest } from '../datastore/read-snapshot.ts';
 import { sharedEntries } from '../datastore/shared-entries.ts';
 import { FlatIndex } from '../indexes/flat-index.ts';
 import { JoinedIndex } from '../indexes/joined-index.ts';
+import { readMilvusHeader } from '../indexes/milvus/milvus-header.ts';
 import type { VectorIndex } from '../indexes/vector-index.ts';
+import { indexFolder } from './index-folder.ts';
 import { isLargeTail } from './keep-indexed.ts';
 import { Retriever } from './retriever.ts';
 import { describeStore, type StoreInfo } from './store-info.ts';
@@ -35,6 +37,9 @@ class SharedIndex {
   }
 }
 
+const partitionNow = async ({ path }: Datastore): Promise<string | undefined> =>
+  (await readMilvusHeader(indexFolder(path)))?.partition.name;
+
 export class Snapshot {
   readonly datastore: Datastore;
   readonly info: StoreInfo;
@@ -42,13 +47,16 @@ export class Snapshot {
   /** Of the entries from 0 on; and of those added since it was opened. */
   readonly #base: SharedIndex;
   readonly #tail: SharedIndex | undefined;
+  /** On Milvus, where entries are searched there. */
+  readonly #partition: string | undefined;
   #users = 1;
 
   private constructor(
     datastore: Datastore,
-    parts: { info: StoreInfo; base: SharedIndex; tail?: SharedIndex },
+    parts: { info: StoreInfo; base: SharedIndex; tail?: SharedIndex; partition?: string },
   ) {
-    const { info, base, tail } = parts;
+    const { info, base, tail, partition } = parts;
+    this.#partition = partition;
     this.datastore = datastore;
     this.info = info;
     this.#base = base;
@@ -62,12 +70,13 @@ export class Snapshot {
     let current = datastore;
     for (;;) {
       try {
+        const partition = await partitionNow(current);
         const index = await openIndex(current);
         const info = await describeStore(current);
-        return new Snapshot(current, { info, base: new SharedIndex(index) });
+        return new Snapshot(current, { info, base: new SharedIndex(index), partition });
       } catch (error) {
         await current.close();
-        const now = await Datastore.open(current.path);
+        const now = await Datastore.open(current.path, { known: current });
         if (sameManifest(now.manifest, current.manifest)) {
           await now.close();
           throw error;
@@ -85,6 +94,8 @@ export class Snapshot {
   async refresh(openIndex: OpenStoreIndex): Promise<Snapshot> {
     const datastore = await Datastore.open(this.datastore.path, { known: this.datastore });
     try {
+      const hasMoved = (await partitionNow(datastore)) !== this.#partition;
+      if (hasMoved && datastore.remote) return await Snapshot.open(datastore, openIndex);
       if (sameManifest(datastore.manifest, this.datastore.manifest)) {
         await datastore.close();
         return this;
@@ -98,8 +109,11 @@ export class Snapshot {
     const added = datastore.entries - indexed;
     // Codes of keys that are gone are another index, whatever it holds.
     const isRecoded = datastore.dropped?.codes !== this.datastore.dropped?.codes;
+    // What is new is searched where it is.
+    const isElsewhere = datastore.remote && added > 0;
     if (
       isRecoded ||
+      isElsewhere ||
       isLargeTail(added, indexed) ||
       sharedEntries(this.datastore, datastore) < indexed
     )
@@ -108,13 +122,15 @@ export class Snapshot {
   }
 
   async #extend(datastore: Datastore): Promise<Snapshot> {
-    const sources = datastore.keySources(this.#base.index.size);
+    const { entries } = datastore;
+    const sources = datastore.keySources(datastore.remote ? entries : this.#base.index.size);
     let tail: SharedIndex | undefined;
     try {
       if (datastore.entries === this.datastore.entries) tail = this.#tail?.share();
       else tail = new SharedIndex(await FlatIndex.open({ sources, dim: datastore.keyDim }));
       const info = await describeStore(datastore);
-      return new Snapshot(datastore, { info, base: this.#base.share(), tail });
+      const partition = this.#partition;
+      return new Snapshot(datastore, { info, base: this.#base.share(), tail, partition });
     } catch (error) {
       await tail?.release();
       await datastore.close();

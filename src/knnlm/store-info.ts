@@ -28,8 +28,10 @@ export interface StoreInfo {
     provider: string;
   };
   index: IndexInfo;
-  /** False where keys were dropped and codes are left of them; newer entries may have theirs. */
+  /** False where keys were dropped and codes are left of them; newer entries may have theirs. And where Milvus alone has the entries. */
   hasKeys: boolean;
+  /** Whether keys and values are on Milvus only. */
+  remote: boolean;
   /** Bytes on disk, the index among them. */
   bytes: StoreBytes & { index: number };
   bytesPerEntry: number;
@@ -70,7 +72,8 @@ export async function describeStore(datastore: Datastore): Promise<StoreInfo> {
       provider: fingerprint.provider,
     },
     index,
-    hasKeys: !dropped,
+    hasKeys: !dropped && !datastore.remote,
+    remote: datastore.remote,
     bytes,
     bytesPerEntry: bytes.total / Math.max(1, entries),
     settings: datastore.settings ?? { ...DEFAULT_SETTINGS, source: 'default' },

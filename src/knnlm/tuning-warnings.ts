@@ -4,8 +4,8 @@ import type { SettingsSearch } from './search-settings.ts';
 import type { Overlap } from './text-overlap.ts';
 
 export interface TuningWarning {
-  /** `no-help`: the store does not help. `overlap`: the text is in the store. `grid-edge`: the optimum may lie outside of what was tried. `little-text`: too few tokens. */
-  code: 'no-help' | 'overlap' | 'grid-edge' | 'little-text';
+  /** `no-help`: the store does not help. `overlap`: the text is in the store. `grid-edge`: the optimum may lie outside of what was tried. `little-text`: too few tokens. `unpublished`: machines that open the store by its address do not have the settings yet. */
+  code: 'no-help' | 'overlap' | 'grid-edge' | 'little-text' | 'unpublished';
   message: string;
 }
 

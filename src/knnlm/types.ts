@@ -11,6 +11,7 @@ import type {
 import type { IdRange } from '../math/vectors.ts';
 import type { Breakdown } from './breakdown.ts';
 import type { IndexChoice } from './keep-indexed.ts';
+import type { ValuesPlace } from './milvus/leave-entries.ts';
 import type { Semantics } from './reference-semantics.ts';
 import type { ReportedToken } from './token-report.ts';
 
@@ -411,6 +412,11 @@ export interface BuildRequest {
   codes?: string;
   /** Whether the keys are removed when their codes are there: an entry then takes under 40 bytes. Default false. */
   dropKeys?: boolean;
+  /**
+   * With an index on Milvus, whether keys and values stay in the store's folder too, or are left to the collection. Default
+   * `local`: only so can documents be added, or the store compacted.
+   */
+  values?: ValuesPlace;
   /** Time between acknowledgements, in milliseconds: about what a crash can cost. Default 5,000; 0 acknowledges every batch. */
   commitMs?: number;
   /** Told once before work begins. */

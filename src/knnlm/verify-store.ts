@@ -23,11 +23,13 @@ export async function verifyStore(
 ): Promise<Verification> {
   const result = await verifyDatastore(path, options);
   if (result.problems.length > 0) return result;
-  const { codes } = await readManifest(path);
+  const { codes, remote } = await readManifest(path);
   const index = await verifyIndex(path, result.bytes, options);
   const repaired: string[] = [];
   if (options.repair && index.problems.length + index.leftovers.length > 0) {
     await withLock(path, async () => {
+      // What the server alone has cannot be sent again.
+      if (remote) return;
       if (index.isRemote && index.problems.length > 0) {
         await syncMilvus(path, { remeasure: true });
         repaired.push(`sent the entries again (${index.problems[0]!.problem})`);
@@ -42,7 +44,7 @@ export async function verifyStore(
         repaired.push(...index.leftovers.map((file) => `removed ${file}`));
       }
     });
-    if (!codes) index.problems = [];
+    if (!codes && !remote) index.problems = [];
     if (index.problems.length === 0) index.leftovers = [];
   }
   return {
@@ -62,7 +64,7 @@ async function verifyIndex(path: string, before: number, { onProgress, signal }:
     let doneBytes = before;
     const local = await verifyIvf({
       folder: indexFolder(path),
-      sources: datastore.keySources(datastore.dropped?.entries),
+      sources: datastore.ownKeySources(),
       dim: datastore.keyDim,
       codes: datastore.dropped?.codes,
       onBytes: (bytes) => {

@@ -17,6 +17,7 @@ export class StoreWatch {
 
   /** Errors: those of `KnnLM.refresh`: a store that cannot be read is not answered from memory, which may hold what was removed. */
   async takeUp(): Promise<void> {
+    await this.#knnlm.pull();
     const now = await this.#look();
     if (now === this.#seen) return;
     await this.#knnlm.refresh();

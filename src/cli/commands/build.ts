@@ -1,6 +1,7 @@
 /** `knnlm build`: documents in, a store out. */
 import { Option } from 'commander';
 import type { IndexChoice } from '../../knnlm/keep-indexed.ts';
+import type { ValuesPlace } from '../../knnlm/milvus/leave-entries.ts';
 import type { BuildPlan } from '../../knnlm/types.ts';
 import type { Device } from '../../model/device.ts';
 import { KEY_NAMES, type KeyName, type ModelDtype } from '../../model/language-model.ts';
@@ -18,6 +19,7 @@ import {
   positiveInteger,
   type RetrievalOptions,
   retrievalSettings,
+  valuesOption,
 } from '../options.ts';
 import { addLanguageOptions, languageOptions, type PairOptions } from '../pair-options.ts';
 import type { Screen } from '../screen.ts';
@@ -40,6 +42,7 @@ interface BuildOptions extends RetrievalOptions, DocumentOptions, PairOptions {
   index?: IndexChoice;
   codes?: string;
   dropKeys?: boolean;
+  values?: ValuesPlace;
 }
 
 const DTYPES: readonly ModelDtype[] = ['fp32', 'fp16', 'q4', 'q4f16', 'bnb4', 'int8'];
@@ -133,6 +136,7 @@ export const buildCommand = () =>
           '--drop-keys',
           'remove the keys when their codes are there: under 40 bytes an entry, with distances less exact',
         );
+      command.addOption(valuesOption());
       addThreadOptions(command);
     },
     async run([inputs], options, { screen, signal }) {
@@ -155,6 +159,7 @@ export const buildCommand = () =>
         index: options.index,
         codes: options.codes,
         dropKeys: options.dropKeys,
+        values: options.values,
         onPlan: (plan) => showPlan(plan, options.out, screen),
         onProgress: screen.progress,
         onDownload: screen.download,

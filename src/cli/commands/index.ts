@@ -6,11 +6,12 @@ import { describeIndex } from '../../knnlm/index-folder.ts';
 import type { IndexPlan } from '../../knnlm/index-plan.ts';
 import { indexStore } from '../../knnlm/index-store.ts';
 import type { IndexChoice } from '../../knnlm/keep-indexed.ts';
+import type { ValuesPlace } from '../../knnlm/milvus/leave-entries.ts';
 import { indexOnMilvus } from '../../knnlm/milvus/sync-milvus.ts';
 import { retune } from '../../knnlm/retune.ts';
 import { storedSettings } from '../../knnlm/used-settings.ts';
 import { defineCommand } from '../command.ts';
-import { byteSize, indexChoice, number, positiveInteger } from '../options.ts';
+import { byteSize, indexChoice, number, positiveInteger, valuesOption } from '../options.ts';
 import type { Screen } from '../screen.ts';
 import { indexPlanText, indexSummary, milvusSummary } from '../views/index.ts';
 
@@ -23,6 +24,7 @@ interface IndexOptions {
   memory?: number;
   threads?: number;
   index?: IndexChoice;
+  values?: ValuesPlace;
 }
 
 export const indexCommand = () =>
@@ -54,6 +56,7 @@ export const indexCommand = () =>
             'ivf, or milvus://host:port/collection to search the entries there: token in KNNLM_MILVUS_TOKEN, milvuss:// for TLS, ?index=IVF_SQ8 for an index type of your own (default: what the store has, else ivf)',
           ).argParser(indexPlace),
         )
+        .addOption(valuesOption())
         .addOption(
           new Option(
             '--max-error <nats>',
@@ -102,6 +105,12 @@ export const indexCommand = () =>
         warnOfError(result, options, screen);
         screen.result(result, () => milvusSummary(result, screen.colors));
         return;
+      }
+      if (options.values === 'remote') {
+        throw new KnnLMError(
+          'INVALID_ARGUMENT',
+          'Keys and values can be left to a collection on Milvus only. Name one: --index milvus://host:port/collection',
+        );
       }
       const onIndexPlan = (plan: IndexPlan) => screen.note(indexPlanText(plan, screen.errorColors));
       const result = await indexStore(store, { ...request, onIndexPlan });

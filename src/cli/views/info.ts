@@ -28,7 +28,7 @@ export function infoText(info: StoreInfo, colors: Colors): string {
       ['model', `${oneLine(model.name)} (${oneLine(model.family)}, ${model.dtype})`],
       [
         'key',
-        `${key}, ${info.keyDim} wide, ${model.keyDtype}${info.hasKeys ? '' : ', dropped: codes are left'}`,
+        `${key}, ${info.keyDim} wide, ${model.keyDtype}${info.hasKeys ? '' : info.remote ? ', on Milvus only, with the values' : ', dropped: codes are left'}`,
       ],
       ['windows', `${info.window} positions, one every ${info.stride}`],
       ['index', indexText(info.index)],

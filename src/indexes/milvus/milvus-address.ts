@@ -12,6 +12,8 @@ export interface MilvusAddress {
   collection: string;
   /** Index type asked for with `?index=`; undefined leaves the choice to the number of entries. */
   indexType?: string;
+  /** One of several stores in the collection, by name or number: `?store=`. */
+  store?: string;
 }
 
 const DEFAULT_PORT = 19530;
@@ -30,7 +32,7 @@ export type IndexType = (typeof INDEX_TYPES)[number];
 
 export const isMilvusUrl = (text: string): text is MilvusUrl => /^milvuss?:\/\//i.test(text);
 
-/** @param text `milvus://host[:port][/database]/collection[?index=TYPE]`. Errors: `INVALID_ARGUMENT`. */
+/** @param text `milvus://host[:port][/database]/collection[?index=TYPE][?store=NAME]`. Errors: `INVALID_ARGUMENT`. */
 export function parseMilvusUrl(text: string): MilvusAddress {
   let url: URL;
   try {
@@ -56,6 +58,7 @@ export function parseMilvusUrl(text: string): MilvusAddress {
   const indexType = url.searchParams.get('index')?.toUpperCase();
   if (indexType !== undefined && !(INDEX_TYPES as readonly string[]).includes(indexType))
     throw refused(text, `the index type must be one of ${INDEX_TYPES.join(', ')}`);
+  const store = url.searchParams.get('store');
   return {
     host: url.hostname,
     port: portOf(url),
@@ -63,6 +66,7 @@ export function parseMilvusUrl(text: string): MilvusAddress {
     ...(names[0] !== undefined && { database: names[0] }),
     collection,
     ...(indexType !== undefined && { indexType }),
+    ...(store !== null && { store }),
   };
 }
 

@@ -29,6 +29,8 @@ export interface Hit {
   /** Squared L2. */
   distance: number;
   value: number;
+  /** (d) where it was asked for. */
+  key?: ArrayLike<number>;
 }
 
 /** Milvus' own limits. */
@@ -48,6 +50,8 @@ export interface SearchRequest {
   limit: number;
   filter: string;
   params: Record<string, number>;
+  /** Whether the neighbors' keys are wanted too: 2 d bytes of each. */
+  withKeys?: boolean;
 }
 
 export class MilvusCollection {
@@ -55,9 +59,9 @@ export class MilvusCollection {
   readonly name: string;
   #version: string | undefined;
 
-  constructor(connection: MilvusConnection) {
+  constructor(connection: MilvusConnection, name = connection.address.collection) {
     this.connection = connection;
-    this.name = connection.address.collection;
+    this.name = name;
   }
 
   get address(): MilvusAddress {
@@ -219,7 +223,7 @@ export class MilvusCollection {
     let rows = 0;
     for (let from = start; from < end; from += step) {
       const filter = `id >= ${from} and id < ${Math.min(end, from + step)}`;
-      const [row] = await this.#query(partition, filter, ['count(*)'], options);
+      const [row] = await this.query(partition, filter, ['count(*)'], options);
       rows += Number(row?.['count(*)'] ?? 0);
     }
     return rows;
@@ -228,13 +232,20 @@ export class MilvusCollection {
   /** The values of some rows by their ids; those that are not there are left out. */
   async values(partition: string, ids: readonly number[]): Promise<Map<number, number>> {
     if (ids.length === 0) return new Map();
-    const rows = await this.#query(partition, `id in [${ids.join(', ')}]`, ['id', 'value']);
+    const rows = await this.query(partition, `id in [${ids.join(', ')}]`, ['id', 'value']);
     return new Map(rows.map(({ id, value }) => [Number(id), Number(value)]));
+  }
+
+  /** (d) each: the keys of some rows by their ids; those that are not there are left out. */
+  async keys(partition: string, ids: readonly number[]): Promise<Map<number, ArrayLike<number>>> {
+    if (ids.length === 0) return new Map();
+    const rows = await this.query(partition, `id in [${ids.join(', ')}]`, ['id', 'key']);
+    return new Map(rows.map(({ id, key }) => [Number(id), key as ArrayLike<number>]));
   }
 
   /** @returns (queries) rows of hits, nearest first */
   async search(request: SearchRequest, options: CallOptions): Promise<Hit[][]> {
-    const { partition, queries, dtype, limit, filter, params } = request;
+    const { partition, queries, dtype, limit, filter, params, withKeys } = request;
     const data = dtype === 'fp16' ? queries.map(halves) : queries;
     const { results } = await this.connection.call(
       'search',
@@ -249,7 +260,7 @@ export class MilvusCollection {
           filter,
           params,
           metric_type: 'L2',
-          output_fields: ['id', 'value'],
+          output_fields: withKeys ? ['id', 'value', 'key'] : ['id', 'value'],
           consistency_level: ConsistencyLevelEnum.Bounded,
         }),
       options,
@@ -257,10 +268,11 @@ export class MilvusCollection {
     // The client unpacks the rows of a single query.
     const rows = (queries.length === 1 ? [results] : results) as unknown as ClientHit[][];
     return queries.map((_, q) =>
-      (rows[q] ?? []).map(({ id, score, value }) => ({
+      (rows[q] ?? []).map(({ id, score, value, key }) => ({
         id: Number(id),
         distance: score,
         value: Number(value),
+        ...(withKeys && { key }),
       })),
     );
   }
@@ -308,7 +320,8 @@ export class MilvusCollection {
     await this.connection.close();
   }
 
-  async #query(
+  /** Rows for which an expression holds, as every replica will soon see them. */
+  async query(
     partition: string,
     filter: string,
     output_fields: string[],
@@ -334,4 +347,5 @@ interface ClientHit {
   id: string;
   score: number;
   value: number | string;
+  key?: number[];
 }

@@ -37,7 +37,7 @@ export interface MilvusHeader {
   entries: number;
   /** Entries that the server has acknowledged. */
   sent: number;
-  /** The keys that were sent. */
+  /** The keys that were sent; none where the server alone has them. */
   sources: SourceMark[];
   /** Entries that are not there: removed before they were sent, or since. Sorted, disjoint. */
   removed: IdRange[];
@@ -108,6 +108,12 @@ export async function readMilvusHeader(folder: string): Promise<MilvusHeader | u
   return header;
 }
 
+/** The whole file. */
+export function milvusHeaderText(header: MilvusHeader): string {
+  const sum = crc32(JSON.stringify(header));
+  return `${JSON.stringify({ crc32: sum, header }, null, 1)}\n`;
+}
+
 /** Replaces it atomically. */
 export async function writeMilvusHeader(folder: string, header: MilvusHeader): Promise<void> {
   const path = join(folder, MILVUS_FILE);
@@ -116,8 +122,7 @@ export async function writeMilvusHeader(folder: string, header: MilvusHeader): P
     await mkdir(folder, { recursive: true });
     const file = await open(temporary, 'w');
     try {
-      const sum = crc32(JSON.stringify(header));
-      await file.writeFile(`${JSON.stringify({ crc32: sum, header }, null, 1)}\n`);
+      await file.writeFile(milvusHeaderText(header));
       await file.sync();
     } finally {
       await file.close();

@@ -14,6 +14,7 @@ import { CONTROL, newControl } from '../ivf/ivf-task.ts';
 import { KeyRanker } from '../key-ranker.ts';
 import { checkSearch } from '../search-chunks.ts';
 import type { EntryRows, Neighbors, SearchOptions, VectorIndex } from '../vector-index.ts';
+import { measureEntries, measureHits } from './fetched-keys.ts';
 import { parseMilvusUrl } from './milvus-address.ts';
 import { type Hit, MilvusCollection, MOST_NEIGHBORS } from './milvus-collection.ts';
 import { type MilvusAccess, MilvusConnection } from './milvus-connection.ts';
@@ -23,7 +24,7 @@ import { firstId } from './milvus-partition.ts';
 
 export interface OpenMilvusOptions {
   header: MilvusHeader;
-  /** The datastore's keys, for exact distances. */
+  /** The datastore's keys, for exact distances; none where only the collection has them. */
   sources: readonly KeySource[];
   threads?: number;
   access?: MilvusAccess;
@@ -34,6 +35,8 @@ export interface MilvusSearchOptions extends SearchOptions, Partial<MilvusSettin
 
 /** Hits of one request: 1 to 2 MB of answer, unpacked in some 10 ms. */
 const HITS_AT_ONCE = 65_536;
+/** Of an answer with keys. */
+const ANSWER_BYTES = 2 ** 24;
 const MOST_QUERIES = 1024;
 const REQUESTS_AT_ONCE = 4;
 /** Milvus Lite lays out queries × keys × dimensions as float32 when it searches without an index. */
@@ -64,6 +67,15 @@ interface Search {
   signal: AbortSignal | undefined;
 }
 
+/**
+ * How a store is searched that has its keys here: k neighbors more or less are read from the disk in a few milliseconds, so
+ * their distances are always exact. Where keys would have to be fetched the server's are taken that were measured to suffice.
+ */
+function settingsFor({ settings }: MilvusHeader, sources: readonly KeySource[]): MilvusSettings {
+  const { params, rerank } = settings ?? { params: {}, rerank: 1 };
+  return { params, rerank: sources.length > 0 ? Math.max(1, rerank) : rerank };
+}
+
 export class MilvusIndex implements VectorIndex {
   readonly kind = 'milvus';
   readonly size: number;
@@ -86,7 +98,7 @@ export class MilvusIndex implements VectorIndex {
     this.header = header;
     this.size = header.entries;
     this.dim = header.dim;
-    this.settings = header.settings ?? { params: {}, rerank: 1 };
+    this.settings = settingsFor(header, sources);
     this.#sources = sources;
     this.#threads = threads;
     this.#removed = flattenRanges(header.removed, header.entries);
@@ -142,9 +154,19 @@ export class MilvusIndex implements VectorIndex {
     return result;
   }
 
-  /** By the datastore's own keys: nothing is asked of the server. */
+  /** By the datastore's own keys nothing is asked of the server; without them the entries' keys are fetched. */
   async distances(queries: Float32Array, rows: EntryRows): Promise<Float32Array> {
-    return await (await this.#openRanker()).measure({ queries, ...rows });
+    if (!this.#fetchesKeys) return await (await this.#openRanker()).measure({ queries, ...rows });
+    let out: Float32Array = new Float32Array();
+    await this.#reach(async () => {
+      await this.#check();
+      out = await measureEntries(this.#collection, this.header, queries, rows);
+    });
+    return out;
+  }
+
+  get #fetchesKeys(): boolean {
+    return this.#sources.length === 0;
   }
 
   async close(): Promise<void> {
@@ -226,7 +248,7 @@ export class MilvusIndex implements VectorIndex {
   /** Makes the requests of the jobs, a few at a time; rows that came back short are asked for once more by themselves. */
   async #fetch(search: Search, jobs: readonly Job[]): Promise<void> {
     const again: Job[] = [];
-    const requests = jobs.flatMap((job) => this.#requests(job));
+    const requests = jobs.flatMap((job) => this.#requests(job, search.settings));
     let next = 0;
     const work = async (): Promise<void> => {
       while (next < requests.length) {
@@ -241,8 +263,10 @@ export class MilvusIndex implements VectorIndex {
     if (again.length > 0) await this.#fetch(search, again);
   }
 
-  #requests({ rows, ...job }: Job): Job[] {
-    const size = Math.max(1, Math.min(this.#queriesAtOnce, Math.floor(HITS_AT_ONCE / job.limit)));
+  #requests({ rows, ...job }: Job, { rerank }: MilvusSettings): Job[] {
+    const keyBytes = rerank > 0 && this.#fetchesKeys ? 4 * this.dim : 0;
+    const most = Math.min(HITS_AT_ONCE, ANSWER_BYTES / keyBytes) / job.limit;
+    const size = Math.max(1, Math.min(this.#queriesAtOnce, Math.floor(most)));
     return Array.from({ length: Math.ceil(rows.length / size) }, (_, i) => ({
       ...job,
       rows: rows.slice(i * size, (i + 1) * size),
@@ -256,6 +280,7 @@ export class MilvusIndex implements VectorIndex {
     if (left <= 0) return [];
     const first = firstId(this.header.partition);
     const atMost = Math.min(limit, left);
+    const withKeys = settings.rerank > 0 && this.#fetchesKeys;
     const hits = await this.#collection.search(
       {
         partition: this.header.partition.name,
@@ -265,11 +290,13 @@ export class MilvusIndex implements VectorIndex {
         // What is not on the server need not be left out.
         filter: outside(isLast ? exclude : subtract(exclude, this.#removed), first),
         params: this.#paramsFor(settings.params, atMost, left),
+        withKeys,
       },
       { signal },
     );
     const short: number[] = [];
     for (const [i, row] of rows.entries()) {
+      if (withKeys) measureHits(queries.subarray(row * this.dim, (row + 1) * this.dim), hits[i]!);
       const kept = hits[i]!.filter(({ id }) => {
         const entry = id - first;
         const isOurs = entry >= 0 && entry < this.size;
@@ -298,7 +325,7 @@ export class MilvusIndex implements VectorIndex {
   }
 
   async #deliver(search: Search, result: Neighbors): Promise<void> {
-    if (search.settings.rerank > 0) await this.#rerank(search);
+    if (search.settings.rerank > 0 && !this.#fetchesKeys) await this.#rerank(search);
     const first = firstId(this.header.partition);
     const { k, ids, distances, values } = result;
     const breather = new Breather();

@@ -18,6 +18,12 @@ const MOST_NUMBER = 2 ** 21;
 const ENTRIES = 2 ** 31;
 const PATTERN = /^knnlm1_([0-9a-f]{12})_(\d+)_[0-9a-f]{8}$/;
 
+/** Undefined for a partition of something else. */
+export function partitionOf(name: string): MilvusPartition | undefined {
+  const [, , number] = PATTERN.exec(name) ?? [];
+  return number === undefined ? undefined : { name, number: Number(number) };
+}
+
 /** Id of a datastore's first entry. */
 export const firstId = ({ number }: MilvusPartition): number => number * ENTRIES;
 

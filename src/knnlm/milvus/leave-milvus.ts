@@ -10,6 +10,8 @@ import {
   readMilvusHeader,
   writeMilvusHeader,
 } from '../../indexes/milvus/milvus-header.ts';
+import { partitionOf } from '../../indexes/milvus/milvus-partition.ts';
+import { MilvusStores } from '../../indexes/milvus/milvus-stores.ts';
 import { indexFolder } from '../index-folder.ts';
 import type { Work } from './types.ts';
 
@@ -42,13 +44,20 @@ async function dropPartition(
   open: MilvusCollection | undefined,
   access: MilvusAccess | undefined,
 ): Promise<void> {
-  if (open && formatMilvusUrl(open.address) === url) return await open.dropPartition(partition);
+  if (open && formatMilvusUrl(open.address) === url) return await dropFrom(open, partition);
   const other = new MilvusCollection(new MilvusConnection(parseMilvusUrl(url), access));
   try {
-    await other.dropPartition(partition);
+    await dropFrom(other, partition);
   } finally {
     await other.close();
   }
+}
+
+/** What other machines open it by goes first. */
+async function dropFrom(collection: MilvusCollection, name: string): Promise<void> {
+  const partition = partitionOf(name);
+  if (partition) await new MilvusStores(collection.connection).remove(partition);
+  await collection.dropPartition(name);
 }
 
 /** After a local index was built: what is on the server is dropped, if it can be reached. */

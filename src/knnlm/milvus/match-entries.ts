@@ -123,6 +123,12 @@ export async function checkCount(work: Work, isSecond = false): Promise<MilvusHe
   const found = await collection.count(header.partition.name, first, first + entries, calls);
   const gone = header.removed.reduce((sum, [start, end]) => sum + end - start, 0);
   if (found === entries - gone) return header;
+  if (datastore.remote) {
+    throw new KnnLMError(
+      'INDEX_UNAVAILABLE',
+      `${header.url} holds ${found} of this store's ${entries - gone} entries, and there is no copy of them here. Restore the collection, or build the documents again.`,
+    );
+  }
   if (isSecond) {
     throw new KnnLMError(
       'INDEX_UNAVAILABLE',

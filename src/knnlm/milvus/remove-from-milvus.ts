@@ -8,10 +8,11 @@ import { MilvusConnection } from '../../indexes/milvus/milvus-connection.ts';
 import { readMilvusHeader } from '../../indexes/milvus/milvus-header.ts';
 import { indexFolder } from '../index-folder.ts';
 import { removeGone } from './match-entries.ts';
+import { publish } from './publish-store.ts';
 import type { MilvusStoreRequest } from './types.ts';
 
 /**
- * Takes entries that were removed here off the server, at once. They are retrieved no more in any case; a server that is
+ * Takes entries that were removed here off the server, at once, and tells other machines. They are retrieved no more in any case; a server that is
  * away is told so, and the entries go with the next `syncMilvus`.
  */
 export async function removeFromMilvus(
@@ -28,7 +29,8 @@ export async function removeFromMilvus(
       const address = parseMilvusUrl(header.url);
       const collection = new MilvusCollection(new MilvusConnection(address, access));
       try {
-        await removeGone({ store, folder, datastore, collection, header, request: {}, calls: {} });
+        const work = { store, folder, datastore, collection, request: {}, calls: {} };
+        await publish({ ...work, ...(await removeGone({ ...work, header })) });
       } finally {
         await Promise.all([collection.close(), datastore.close()]);
       }

@@ -3,7 +3,7 @@
  * is built and how it is searched is measured. Every step may be stopped or fail; the next call goes on from there.
  *
  *     partition made, written down → entries sent, removed ones removed → flushed, indexed, loaded → counted → measured →
- *     written down: from here on they are searched there → partitions of former builds dropped
+ *     written down: from here on they are searched there → published for other machines → partitions of former builds dropped
  */
 import { createHash } from 'node:crypto';
 import { readdir, rm } from 'node:fs/promises';
@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { Datastore } from '../../datastore/datastore.ts';
 import { readManifest } from '../../datastore/manifest.ts';
 import { withLock } from '../../datastore/store-lock.ts';
+import { entriesElsewhere } from '../../datastore/value-source.ts';
 import { ioError, KnnLMError } from '../../errors.ts';
 import { flattenRanges, includesId } from '../../indexes/id-ranges.ts';
 import { markSources, unindexedSources } from '../../indexes/ivf/ivf-header.ts';
@@ -36,8 +37,10 @@ import { createPartition } from '../../indexes/milvus/milvus-partition.ts';
 import { indexFolder } from '../index-folder.ts';
 import { mergeRanges } from '../retriever.ts';
 import { ensureIndex } from './ensure-index.ts';
+import { leaveToMilvus } from './leave-entries.ts';
 import { dropRetired } from './leave-milvus.ts';
 import { checkCount, missingFrom, removeGone, send } from './match-entries.ts';
+import { publish } from './publish-store.ts';
 import { tuneMilvus } from './tune-milvus.ts';
 import type { MilvusStoreRequest, MilvusStoreResult, MilvusTrial, Work } from './types.ts';
 
@@ -53,6 +56,7 @@ export async function indexOnMilvus(
 ): Promise<MilvusStoreResult> {
   await readManifest(store);
   const result = await withLock(store, () => syncMilvus(store, { ...request, remeasure: true }));
+  if (request.values === 'remote') await leaveToMilvus(store, request);
   return result!;
 }
 
@@ -92,6 +96,7 @@ export async function syncMilvus(
       const parts = { store, folder, datastore, collection, request, calls };
       const known = before && (await isCurrent(before, parts)) ? before : undefined;
       if (known && !request.remeasure && isComplete(known, datastore)) return undefined;
+      if (datastore.remote && (!known || request.remeasure)) throw entriesElsewhere(store);
       const header = known ?? (await begin(parts, before));
       const result = await bringUp({ ...parts, header });
       return { ...result, seconds: (performance.now() - started) / 1000 };
@@ -120,7 +125,7 @@ async function isCurrent(
 ): Promise<boolean> {
   if (header.isStale || header.url !== formatMilvusUrl(collection.address)) return false;
   try {
-    await unindexedSources(header, datastore.keySources(), datastore.keyDim);
+    await unindexedSources(header, datastore.ownKeySources(), datastore.keyDim);
   } catch (error) {
     if (error instanceof KnnLMError && error.code === 'STORE_CORRUPT') return false;
     throw error;
@@ -200,8 +205,10 @@ async function bringUp(work: Work): Promise<Omit<MilvusStoreResult, 'seconds'>> 
     trials = tuned.trials;
     header = { ...header, settings: tuned.settings, evidence: tuned.evidence };
   }
-  header = { ...header, entries, samples: await samplesOf(datastore) };
+  header = { ...header, entries, samples: await samplesOf({ ...work, header }) };
   await writeMilvusHeader(folder, header);
+  // Before the partition goes that other machines may have been searching until now.
+  await publish({ ...work, header });
   header = await dropRetired({ ...work, header });
   const { evidence } = header;
   const number = (name: string): number => Number(evidence?.[name]);
@@ -221,15 +228,21 @@ async function bringUp(work: Work): Promise<Omit<MilvusStoreResult, 'seconds'>> 
   };
 }
 
-/** Some entries, spread evenly over those that are left. */
-async function samplesOf(datastore: Datastore): Promise<MilvusHeader['samples']> {
+/** Some entries, spread evenly over those that are left; those of before where the server alone has them. */
+async function samplesOf({ datastore, header }: Work): Promise<MilvusHeader['samples']> {
   const { entries } = datastore;
+  if (datastore.remote) return keptSamples(header, datastore);
   const gone = flattenRanges(mergeRanges(datastore.excludedRanges()), entries);
   const picked = Array.from({ length: SAMPLES }, (_, i) =>
     Math.floor(((i + 0.5) * entries) / SAMPLES),
   ).filter((entry, i, all) => !includesId(gone, entry) && all.indexOf(entry) === i);
   const values = await datastore.values(Int32Array.from(picked));
   return picked.map((entry, i) => ({ entry, value: values[i]! }));
+}
+
+function keptSamples({ samples }: MilvusHeader, datastore: Datastore): MilvusHeader['samples'] {
+  const gone = flattenRanges(mergeRanges(datastore.excludedRanges()), datastore.entries);
+  return samples.filter(({ entry }) => !includesId(gone, entry));
 }
 
 /** The inverted file that lay here. */

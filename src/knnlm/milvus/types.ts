@@ -5,6 +5,7 @@ import type { MilvusCollection } from '../../indexes/milvus/milvus-collection.ts
 import type { CallOptions, MilvusAccess } from '../../indexes/milvus/milvus-connection.ts';
 import type { MilvusHeader, MilvusSettings } from '../../indexes/milvus/milvus-header.ts';
 import type { IndexStoreRequest } from '../index-store.ts';
+import type { ValuesPlace } from './leave-entries.ts';
 
 export interface MilvusStoreRequest
   extends Pick<
@@ -14,6 +15,8 @@ export interface MilvusStoreRequest
   /** Default: where the store's entries are already. */
   url?: MilvusUrl;
   access?: MilvusAccess;
+  /** `remote` leaves keys and values to the collection. Default `local`: they stay in the store's folder too. */
+  values?: ValuesPlace;
   /** How long a server that went away is waited for, in milliseconds. Default 60 s. */
   patienceMs?: number;
   /** Measure how it is searched though nothing has changed. */

@@ -28,8 +28,8 @@ export async function verifyMilvus(
   try {
     const header = await readMilvusHeader(folder);
     if (!header) return undefined;
-    await unindexedSources(header, datastore.keySources(), datastore.keyDim);
-    const problem = await compare(header, datastore, calls);
+    await unindexedSources(header, datastore.ownKeySources(), datastore.keyDim);
+    const problem = await compare(header, calls);
     return problem === undefined ? [] : [{ file: header.url, problem }];
   } catch (error) {
     if (!(error instanceof KnnLMError) || error.code === 'ABORTED') throw error;
@@ -39,7 +39,6 @@ export async function verifyMilvus(
 
 async function compare(
   header: MilvusHeader,
-  datastore: Datastore,
   calls: CallOptions,
 ): Promise<string | undefined> {
   if (header.entries === 0) return undefined;
@@ -58,11 +57,9 @@ async function compare(
       partition.name,
       samples.map(({ entry }) => first + entry),
     );
-    const ids = Int32Array.from(samples, ({ entry }) => entry);
-    const stored = await datastore.values(ids);
-    const others = samples.filter(({ entry }, i) => {
+    const others = samples.filter(({ entry, value: stored }) => {
       const value = values.get(first + entry);
-      return value !== undefined && value !== stored[i];
+      return value !== undefined && value !== stored;
     });
     if (others.length > 0) return `${others.length} of ${samples.length} entries are others`;
     return undefined;

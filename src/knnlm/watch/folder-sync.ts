@@ -123,7 +123,12 @@ export class FolderSync {
     const index = builtIndex(built);
     const settings =
       fresh.size > 0
-        ? await keepTuned(this.#store, await this.#loadModel(), { selfTune, onProgress, signal })
+        ? await keepTuned(this.#store, await this.#loadModel(), {
+            selfTune,
+            onProgress,
+            onWarning,
+            signal,
+          })
         : undefined;
     const ids = [...fresh.keys(), ...moved.map(({ to }) => to.id)];
     return {
