@@ -51,7 +51,8 @@ async function openFolders(
   const mirrorOf = (store: string) => mirrors.find(({ url }) => url === store);
   const names = storeNames(given.map((store) => mirrorOf(store)?.name ?? store));
   const paths = given.map((store) => mirrorOf(store)?.path ?? store);
-  const open = (path: string) => Datastore.open(path, {
+  const open = (path: string) =>
+    Datastore.open(path, {
       openValues: (store) => openRemoteValues(store),
     });
   const datastores = await openAll(paths, open, closeOne);

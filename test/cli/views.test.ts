@@ -150,6 +150,7 @@ it('info shows what a store holds and where its bytes are', () => {
       },
       index: { kind: 'flat' },
       hasKeys: true,
+      remote: false,
       bytes: {
         keys: 70_000,
         values: 25_000,

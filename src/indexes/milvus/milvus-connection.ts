@@ -34,6 +34,8 @@ interface Status {
 }
 
 const TIMEOUT_MS = 30_000;
+/** What gRPC servers allow at least. */
+const KEEPALIVE_MS = 300_000;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 5000;
 /** gRPC: deadline exceeded, resource exhausted, unavailable. */
@@ -144,6 +146,9 @@ export class MilvusConnection {
       channelOptions: {
         'grpc.initial_reconnect_backoff_ms': 200,
         'grpc.max_reconnect_backoff_ms': 2000,
+        // The client's ten seconds make some servers close the connection under a request that takes longer. Calls have their own time-out.
+        'grpc.keepalive_time_ms': KEEPALIVE_MS,
+        'grpc.keepalive_permit_without_calls': 0,
       },
     });
   }

@@ -103,13 +103,13 @@ export class MilvusStores {
 
   /**
    * Sends what has changed and makes it count at once. One writer at a time.
-   * @returns false when nothing had changed
+   * @param options.anew sends everything, whatever is there
    */
   async publish(
     store: Pick<PublishedStore, 'name' | 'partition' | 'replaces'>,
     files: readonly StoreFile[],
-    calls: CallOptions,
-  ): Promise<boolean> {
+    { anew, ...calls }: CallOptions & { anew?: boolean },
+  ): Promise<void> {
     if (!(await this.#open(calls))) await this.#create(calls);
     const { partition } = store;
     // One that cannot be read is replaced.
@@ -120,8 +120,8 @@ export class MilvusStores {
     const named = files.map(({ name, bytes }) => ({ name, bytes, sha256: sha256(bytes) }));
     const listing = JSON.stringify([store, named.map(({ name, sha256: sum }) => [name, sum])]);
     const revision = sha256(Buffer.from(listing));
-    if (before?.revision === revision) return false;
-    const known = before ? await this.#catalog(before, calls).catch(() => []) : [];
+    if (before?.revision === revision && !anew) return;
+    const known = before && !anew ? await this.#catalog(before, calls).catch(() => []) : [];
     let next = before?.next ?? 1;
     const stored: StoredFile[] = [];
     for (const { name, bytes, sha256: sum } of named) {
@@ -136,7 +136,6 @@ export class MilvusStores {
     const head = { format: FORMAT, version: VERSION, ...store, revision, catalog, next };
     await this.#upsert([this.#row(partition, 0, JSON.stringify(head))], calls);
     await this.#removeUnused(partition, [...stored, catalog], next, calls);
-    return true;
   }
 
   /** Whoever has its files may go on with them. One that is not there is passed over. */

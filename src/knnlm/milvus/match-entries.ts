@@ -1,7 +1,7 @@
 /** The entries on the server are made those of the store: what is missing is sent, what was removed is removed, and they are counted. */
 import type { Datastore } from '../../datastore/datastore.ts';
 import { KnnLMError } from '../../errors.ts';
-import { flattenRanges } from '../../indexes/id-ranges.ts';
+import { flattenRanges, includesId } from '../../indexes/id-ranges.ts';
 import { markSources } from '../../indexes/ivf/ivf-header.ts';
 import { inside, subtract } from '../../indexes/milvus/milvus-filter.ts';
 import { type MilvusHeader, writeMilvusHeader } from '../../indexes/milvus/milvus-header.ts';
@@ -86,7 +86,10 @@ export async function removeGone(work: Work): Promise<{ header: MilvusHeader; re
   const ranges = missingFrom(header.removed, datastore);
   if (ranges.length === 0) return { header, removed: 0 };
   await removeRanges(work, ranges);
-  header = { ...header, removed: mergeRanges([...header.removed, ...ranges]) };
+  const removed = mergeRanges([...header.removed, ...ranges]);
+  const gone = flattenRanges(removed, datastore.entries);
+  const samples = header.samples.filter(({ entry }) => !includesId(gone, entry));
+  header = { ...header, removed, samples };
   await writeMilvusHeader(folder, header);
   return { header, removed: ranges.reduce((sum, [start, end]) => sum + end - start, 0) };
 }

@@ -65,24 +65,18 @@ export async function keepSettings(
 }
 
 /** For who holds the store's lock. What is not whole yet is left as it was published last. */
-export async function publish({
-  store,
-  datastore,
-  collection,
-  header,
-  calls,
-}: Work): Promise<void> {
+export async function publish(work: Work): Promise<void> {
+  const { store, datastore, collection, header, request, calls } = work;
   const { building } = datastore.manifest;
   if (building || !header.settings || header.entries < datastore.entries) return;
   const { partition, retired } = header;
   const name = basename(resolve(store));
   const replaces = retired.map((old) => old.partition);
   const files = await filesOf(datastore, header);
-  await new MilvusStores(collection.connection).publish(
-    { name, partition, replaces },
-    files,
-    calls,
-  );
+  const stores = new MilvusStores(collection.connection);
+  // Who asks for it expressly wants what is there to be right.
+  const anew = request.remeasure;
+  await stores.publish({ name, partition, replaces }, files, { ...calls, anew });
 }
 
 /** As they are for who has no keys and values of it. */

@@ -231,18 +231,13 @@ async function bringUp(work: Work): Promise<Omit<MilvusStoreResult, 'seconds'>> 
 /** Some entries, spread evenly over those that are left; those of before where the server alone has them. */
 async function samplesOf({ datastore, header }: Work): Promise<MilvusHeader['samples']> {
   const { entries } = datastore;
-  if (datastore.remote) return keptSamples(header, datastore);
+  if (datastore.remote) return header.samples;
   const gone = flattenRanges(mergeRanges(datastore.excludedRanges()), entries);
   const picked = Array.from({ length: SAMPLES }, (_, i) =>
     Math.floor(((i + 0.5) * entries) / SAMPLES),
   ).filter((entry, i, all) => !includesId(gone, entry) && all.indexOf(entry) === i);
   const values = await datastore.values(Int32Array.from(picked));
   return picked.map((entry, i) => ({ entry, value: values[i]! }));
-}
-
-function keptSamples({ samples }: MilvusHeader, datastore: Datastore): MilvusHeader['samples'] {
-  const gone = flattenRanges(mergeRanges(datastore.excludedRanges()), datastore.entries);
-  return samples.filter(({ entry }) => !includesId(gone, entry));
 }
 
 /** The inverted file that lay here. */

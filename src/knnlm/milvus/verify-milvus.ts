@@ -37,10 +37,7 @@ export async function verifyMilvus(
   }
 }
 
-async function compare(
-  header: MilvusHeader,
-  calls: CallOptions,
-): Promise<string | undefined> {
+async function compare(header: MilvusHeader, calls: CallOptions): Promise<string | undefined> {
   if (header.entries === 0) return undefined;
   const { partition, entries, removed, samples } = header;
   const collection = new MilvusCollection(new MilvusConnection(parseMilvusUrl(header.url)));
