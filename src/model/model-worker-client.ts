@@ -14,8 +14,12 @@ interface Pending {
   reject: (error: Error) => void;
 }
 
-/** How long loading a model and reading a dozen tokens may take: a graph that loops without end must not hold up a program. */
+/**
+ * How long loading a model and reading a dozen tokens may take: a graph that loops without end must not hold up a program.
+ * Counted in steps, so that hours in which the system paused the whole process count as one.
+ */
 const PREPARE_TIMEOUT_MS = 120_000;
+const PREPARE_STEP_MS = 1_000;
 
 /** How long a worker may take to finish its run and release its sessions. */
 const CLOSE_TIMEOUT_MS = 5_000;
@@ -72,7 +76,10 @@ export class ModelWorkerClient {
   }
 
   async #withTimeout(prepared: Promise<undefined>, timeoutMs: number): Promise<void> {
-    const timer = setTimeout(() => {
+    let stepsLeft = Math.max(1, timeoutMs / PREPARE_STEP_MS);
+    const timer = setInterval(() => {
+      if (--stepsLeft > 0) return;
+      clearInterval(timer);
       this.#die(
         new KnnLMError(
           'MODEL_UNSUPPORTED',
@@ -80,8 +87,8 @@ export class ModelWorkerClient {
         ),
       );
       void this.#worker.terminate();
-    }, timeoutMs);
-    await prepared.finally(() => clearTimeout(timer));
+    }, Math.min(timeoutMs, PREPARE_STEP_MS));
+    await prepared.finally(() => clearInterval(timer));
   }
 
   #settle(message: ResponseMessage): void {
