@@ -3,6 +3,7 @@ import { configDefaults, defineConfig } from 'vitest/config';
 /** Take long by themselves; `npm run test:all` and continuous integration have them too. */
 const LONG = [
   'test/cli/keyless.test.ts',
+  'test/cli/pairs-changes.test.ts',
   'test/datastore/harness.test.ts',
   'test/experiments/experiments.test.ts',
   'test/knnlm/keep-tuned.test.ts',

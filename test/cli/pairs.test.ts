@@ -1,58 +1,8 @@
 /** Pairs from the command line: build, translate, model. */
-import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
+import { json, knnlm, model, pairs, store, withStore } from './pairs-support.ts';
 
-const path = (name: string) => fileURLToPath(new URL(`../../${name}`, import.meta.url));
-const main = path('dist/cli/main.js');
-const model = path('test/fixtures/models/translator');
-const folder = mkdtempSync(join(tmpdir(), 'knnlm-cli-pairs-'));
-const store = join(folder, 'pairs.knn');
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-function knnlm(parameters: string[], input = '') {
-  return new Promise<{ code: number; stdout: string; stderr: string }>((resolve) => {
-    const child = execFile(process.execPath, [main, ...parameters], (error, stdout, stderr) =>
-      resolve({ code: Number(error?.code ?? 0), stdout, stderr }),
-    );
-    child.stdin!.end(input);
-  });
-}
-
-async function json(...parameters: string[]) {
-  const { code, stdout, stderr } = await knnlm([...parameters, '--json']);
-  expect(code, stderr).toBe(0);
-  return JSON.parse(stdout);
-}
-
-const pairs = readFileSync(join(model, 'pairs/memory.jsonl'), 'utf8')
-  .trimEnd()
-  .split('\n')
-  .map((line) => JSON.parse(line) as { source: string; target: string });
-const file = (name: string, lines: string[]) => {
-  writeFileSync(join(folder, name), `${lines.join('\n')}\n`);
-  return join(folder, name);
-};
-
-beforeAll(async () => {
-  const some = pairs.slice(0, 40);
-  const sources = file(
-    'train.en',
-    some.map(({ source }) => source),
-  );
-  const targets = file(
-    'train.inv',
-    some.map(({ target }) => target),
-  );
-  const settings = ['--k', '16', '--lambda', '0.6', '--knn-temperature', '4'];
-  const built = await json(
-    ...['build', sources, '--targets', targets, '--out', store, '--model', model, ...settings],
-  );
-  expect(built).toMatchObject({ documents: 40, skipped: 0 });
-});
+withStore();
 
 it('translates an argument with its sources, and a file line by line', async () => {
   const { source, target } = pairs[0]!;
