@@ -45,6 +45,7 @@ export type {
 export { openIndex } from './indexes/open-index.ts';
 export type { Neighbors, SearchOptions, VectorIndex } from './indexes/vector-index.ts';
 export type { Breakdown, BreakdownGroup } from './knnlm/breakdown.ts';
+export type * from './knnlm/build-types.ts';
 export {
   type CompactStoreOptions,
   compactStore,
@@ -52,6 +53,7 @@ export {
 } from './knnlm/compact-store.ts';
 export { type DroppedKeys, dropKeys } from './knnlm/drop-keys.ts';
 export type { TranslationEvaluation } from './knnlm/evaluate-translations.ts';
+export type * from './knnlm/generation-types.ts';
 export type { ImportArrays, ImportResult } from './knnlm/import-arrays.ts';
 export { type IndexInfo, removeIndex } from './knnlm/index-folder.ts';
 export type { IndexPlan } from './knnlm/index-plan.ts';

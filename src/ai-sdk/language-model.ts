@@ -11,8 +11,8 @@ import type {
   LanguageModelV3Usage,
   SharedV3Warning,
 } from '@ai-sdk/provider';
+import type { GeneratedToken, Generation } from '../knnlm/generation-types.ts';
 import type { KnnLM } from '../knnlm/knnlm.ts';
-import type { GeneratedToken, Generation } from '../knnlm/types.ts';
 import { modelName } from '../model/resolve-model.ts';
 import { type KnnLMOptions, memoryOf, readOptions } from './options.ts';
 import { readPrompt } from './prompt.ts';

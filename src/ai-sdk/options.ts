@@ -1,7 +1,7 @@
 /** `providerOptions.knnlm`: what the AI SDK has no name for. */
 import { z } from 'zod';
 import { KnnLMError } from '../errors.ts';
-import type { GenerateRequest } from '../knnlm/types.ts';
+import type { GenerateRequest } from '../knnlm/generation-types.ts';
 
 const optionsSchema = z.strictObject({
   k: z.int().min(1).optional(),

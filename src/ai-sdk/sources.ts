@@ -1,7 +1,7 @@
 /** Documents behind a text, as the AI SDK's sources: each named once, with the first token that it decided. */
 import type { LanguageModelV3Source } from '@ai-sdk/provider';
+import type { GeneratedToken } from '../knnlm/generation-types.ts';
 import type { KnnLM } from '../knnlm/knnlm.ts';
-import type { GeneratedToken } from '../knnlm/types.ts';
 
 export type DocumentSource = Extract<LanguageModelV3Source, { sourceType: 'document' }>;
 

@@ -3,7 +3,8 @@
  * A token belongs to the memory when the memory at least doubled its probability; its source is then the document whose
  * stored contexts voted for it. Spans of one document share one number.
  */
-import type { GeneratedToken, Neighbor } from '../knnlm/types.ts';
+import type { GeneratedToken } from '../knnlm/generation-types.ts';
+import type { Neighbor } from '../knnlm/types.ts';
 import { memoryBits } from './palette.ts';
 
 /** log2 of the factor from which on a token counts as the memory's. */

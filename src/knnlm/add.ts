@@ -8,7 +8,7 @@ import type { SourceDocument } from '../datastore/types.ts';
 import { KnnLMError } from '../errors.ts';
 import type { LanguageModel } from '../model/language-model.ts';
 import { buildEntries } from './build.ts';
-import type { AddOptions, AddResult } from './types.ts';
+import type { AddOptions, AddResult } from './build-types.ts';
 
 /** @param options.inputBytes of the documents in all, for progress; 0 when unknown */
 export async function addEntries(

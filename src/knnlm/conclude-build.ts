@@ -1,9 +1,9 @@
 /** What a build ends with when every entry is stored: the index that the store's size asks for, and settings of its own. */
 import type { SettingsRecord } from '../datastore/types.ts';
 import type { LanguageModel } from '../model/language-model.ts';
+import type { BuildRequest } from './build-types.ts';
 import { type KeptIndex, keepIndexed } from './keep-indexed.ts';
 import { ownSettings } from './own-settings.ts';
-import type { BuildRequest } from './types.ts';
 
 export interface Conclusion {
   index?: KeptIndex;

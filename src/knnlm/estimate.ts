@@ -5,8 +5,8 @@ import { storeBytes } from '../datastore/segment.ts';
 import type { DocumentEstimate } from '../datastore/sources/estimate-documents.ts';
 import { KnnLMError } from '../errors.ts';
 import type { LanguageModel } from '../model/language-model.ts';
+import type { BuildPlan } from './build-types.ts';
 import { encodeText, type ReadText, sourcesOf } from './read-tokens.ts';
-import type { BuildPlan } from './types.ts';
 import { planWindows } from './windows.ts';
 
 /** Windows timed: enough to see the rate, little enough not to be waited for. */

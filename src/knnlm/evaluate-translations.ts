@@ -2,13 +2,14 @@
 import type { SourceDocument } from '../datastore/types.ts';
 import { KnnLMError } from '../errors.ts';
 import { bootstrapIntervals } from '../math/bootstrap.ts';
+import type { Translation } from './generation-types.ts';
 import {
   PAIR_COUNTS,
   pairCounts,
   scoresOf,
   type TranslationScores,
 } from './translation-metrics.ts';
-import type { Progress, Translation, UsedSettings } from './types.ts';
+import type { Progress, UsedSettings } from './types.ts';
 
 export interface TranslationEvaluation {
   pairs: number;

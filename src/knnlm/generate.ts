@@ -4,19 +4,14 @@ import type { IdRange } from '../math/vectors.ts';
 import type { LanguageModel } from '../model/language-model.ts';
 import type { Tokenizer } from '../model/tokenizer.ts';
 import { citeEntries, type EntryHit } from './cite.ts';
+import type { GeneratedToken, GenerateRequest, Generation } from './generation-types.ts';
 import { MemoryFailures } from './index-failure.ts';
 import { SequenceReader } from './reader.ts';
 import type { RetrievedRow, Retriever } from './retriever.ts';
 import { largest, Sampler } from './sampler.ts';
 import { StopStrings } from './stop-strings.ts';
 import { type Prediction, TextMemory } from './text-memory.ts';
-import type {
-  Candidate,
-  GeneratedToken,
-  GenerateRequest,
-  Generation,
-  ResolvedSettings,
-} from './types.ts';
+import type { Candidate, ResolvedSettings } from './types.ts';
 import { usedSettings } from './used-settings.ts';
 import type { WindowPlan } from './windows.ts';
 

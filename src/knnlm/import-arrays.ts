@@ -19,11 +19,11 @@ import type { DocumentList } from '../datastore/interchange/document-list.ts';
 import { KnnLMError } from '../errors.ts';
 import { halfToFloats } from '../math/half.ts';
 import type { LanguageModel } from '../model/language-model.ts';
+import type { BuildRequest } from './build-types.ts';
 import { type Conclusion, concludeBuild } from './conclude-build.ts';
 import { DEFAULT_SETTINGS } from './interpolate.ts';
 import { sourcesOf, sourceTokens } from './read-tokens.ts';
 import { headerFor } from './store-header.ts';
-import type { BuildRequest } from './types.ts';
 import { defaultWindowPlan } from './windows.ts';
 
 /** Entries read and written in one go. */

@@ -9,11 +9,11 @@ import { readHeader } from '../indexes/ivf/ivf-header.ts';
 import { isMilvusUrl, type MilvusUrl } from '../indexes/milvus/milvus-address.ts';
 import { readMilvusHeader } from '../indexes/milvus/milvus-header.ts';
 import { LARGE_INDEX_ENTRIES } from '../indexes/open-index.ts';
+import type { BuiltIndex } from './build-types.ts';
 import { indexFolder } from './index-folder.ts';
 import { type IndexStoreRequest, type IndexStoreResult, indexLocked } from './index-store.ts';
 import { syncMilvus } from './milvus/sync-milvus.ts';
 import type { MilvusStoreResult } from './milvus/types.ts';
-import type { BuiltIndex } from './types.ts';
 
 /**
  * `auto`: as the store's size asks for; entries that are on Milvus are brought up to date there. `ivf`: in any case. `none`:

@@ -4,9 +4,10 @@
  */
 import { Datastore } from '../datastore/datastore.ts';
 import type { LanguageModel } from '../model/language-model.ts';
+import type { BuildRequest } from './build-types.ts';
 import { keepSettings } from './milvus/publish-store.ts';
 import { ownSettings } from './own-settings.ts';
-import type { BuildRequest, UsedSettings } from './types.ts';
+import type { UsedSettings } from './types.ts';
 import { storedSettings } from './used-settings.ts';
 
 /** A store that has so many times the entries it had is worth the seconds. */

@@ -7,11 +7,20 @@ import { KnnLMError } from '../errors.ts';
 import type { IdRange } from '../math/vectors.ts';
 import type { LanguageModel } from '../model/language-model.ts';
 import { addEntries, asRead } from './add.ts';
+import type { AddOptions, AddResult } from './build-types.ts';
 import { citeEntries, type EntryHit } from './cite.ts';
 import { type CompactStoreOptions, compactStore, type StoreCompaction } from './compact-store.ts';
 import { evaluate } from './evaluate.ts';
 import { evaluateTranslations, type TranslationEvaluation } from './evaluate-translations.ts';
 import { candidatesOf, generate, promptTokens } from './generate.ts';
+import type {
+  EvaluateTranslationsRequest,
+  GeneratedToken,
+  GenerateRequest,
+  Generation,
+  TranslateRequest,
+  Translation,
+} from './generation-types.ts';
 import { type Inspection, inspect } from './inspect.ts';
 import { keepTuned } from './keep-tuned.ts';
 import { keepSettings } from './milvus/publish-store.ts';
@@ -28,14 +37,8 @@ import { TextMemory } from './text-memory.ts';
 import { translate } from './translate.ts';
 import { type TuneRequest, type Tuning, tune } from './tune.ts';
 import type {
-  AddOptions,
-  AddResult,
   EvaluateRequest,
-  EvaluateTranslationsRequest,
   Evaluation,
-  GeneratedToken,
-  GenerateRequest,
-  Generation,
   InspectRequest,
   Neighbor,
   ResolvedSettings,
@@ -44,8 +47,6 @@ import type {
   SearchRequest,
   SearchResult,
   TokenScore,
-  TranslateRequest,
-  Translation,
 } from './types.ts';
 import { usedSettings } from './used-settings.ts';
 import type { WindowPlan } from './windows.ts';

@@ -2,10 +2,10 @@
 import { Datastore } from '../datastore/datastore.ts';
 import type { SettingsRecord } from '../datastore/types.ts';
 import type { LanguageModel } from '../model/language-model.ts';
+import type { BuildRequest } from './build-types.ts';
 import { openStoreIndex } from './open-store-index.ts';
 import { Retriever } from './retriever.ts';
 import { selfTune } from './self-tune.ts';
-import type { BuildRequest } from './types.ts';
 
 /** @returns undefined when the store is too small to tell. Errors: `ABORTED`. */
 export async function ownSettings(

@@ -1,10 +1,10 @@
 /** Settings found anew, on a store's own documents: after its keys were dropped, since the distances of codes are others. */
 import { Datastore } from '../datastore/datastore.ts';
 import type { SettingsRecord } from '../datastore/types.ts';
+import type { BuildRequest } from './build-types.ts';
 import { loadStoreModel, type StoreModelOptions } from './load-store-model.ts';
 import { keepSettings } from './milvus/publish-store.ts';
 import { ownSettings } from './own-settings.ts';
-import type { BuildRequest } from './types.ts';
 
 export interface RetuneRequest extends StoreModelOptions, Pick<BuildRequest, 'onProgress'> {}
 

@@ -1,7 +1,7 @@
 /** Picks the next token from log-probabilities: greedy, or truncated sampling with a seed. */
 import { KnnLMError } from '../errors.ts';
 import { Random } from '../math/random.ts';
-import type { SamplingOptions } from './types.ts';
+import type { SamplingOptions } from './generation-types.ts';
 
 /** Errors: `INVALID_ARGUMENT` with the value seen. */
 export function checkSampling(options: SamplingOptions): void {

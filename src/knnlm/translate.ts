@@ -8,12 +8,12 @@ import type { PairReading } from '../model/pair-reading.ts';
 import { beamSearch, type FinishedHypothesis } from './beam-search.ts';
 import { citeEntries, type EntryHit } from './cite.ts';
 import { candidatesOf, type GenerateOptions, supporters } from './generate.ts';
+import type { GeneratedToken, TranslateRequest, Translation } from './generation-types.ts';
 import { MemoryFailures } from './index-failure.ts';
 import { predictRows } from './predict-rows.ts';
 import { sourceTokens } from './read-tokens.ts';
 import type { Retriever } from './retriever.ts';
 import type { Prediction } from './text-memory.ts';
-import type { GeneratedToken, TranslateRequest, Translation } from './types.ts';
 import { usedSettings } from './used-settings.ts';
 import type { WindowPlan } from './windows.ts';
 

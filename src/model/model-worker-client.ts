@@ -77,17 +77,20 @@ export class ModelWorkerClient {
 
   async #withTimeout(prepared: Promise<undefined>, timeoutMs: number): Promise<void> {
     let stepsLeft = Math.max(1, timeoutMs / PREPARE_STEP_MS);
-    const timer = setInterval(() => {
-      if (--stepsLeft > 0) return;
-      clearInterval(timer);
-      this.#die(
-        new KnnLMError(
-          'MODEL_UNSUPPORTED',
-          `The model could not read a dozen tokens within ${timeoutMs / 1000} seconds. Use a smaller model or another export.`,
-        ),
-      );
-      void this.#worker.terminate();
-    }, Math.min(timeoutMs, PREPARE_STEP_MS));
+    const timer = setInterval(
+      () => {
+        if (--stepsLeft > 0) return;
+        clearInterval(timer);
+        this.#die(
+          new KnnLMError(
+            'MODEL_UNSUPPORTED',
+            `The model could not read a dozen tokens within ${timeoutMs / 1000} seconds. Use a smaller model or another export.`,
+          ),
+        );
+        void this.#worker.terminate();
+      },
+      Math.min(timeoutMs, PREPARE_STEP_MS),
+    );
     await prepared.finally(() => clearInterval(timer));
   }
 

@@ -5,7 +5,8 @@ import { legend, memoryBits, paintFor } from '../../dist/cli/palette.js';
 import { Screen } from '../../dist/cli/screen.js';
 import { GenerationPrinter } from '../../dist/cli/views/generation.js';
 import { WordWrapper } from '../../dist/cli/word-wrapper.js';
-import type { GeneratedToken, Neighbor } from '../../dist/knnlm/types.js';
+import type { GeneratedToken } from '../../dist/knnlm/generation-types.js';
+import type { Neighbor } from '../../dist/knnlm/types.js';
 
 const plain = new Screen({ color: false }).colors;
 

@@ -14,10 +14,14 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readDocuments } from '../../dist/datastore/sources/read-documents.js';
 import type { SourceDocument } from '../../dist/datastore/types.js';
+import type {
+  GeneratedToken,
+  GenerateRequest,
+  Generation,
+} from '../../dist/knnlm/generation-types.js';
 import type { KnnLM } from '../../dist/knnlm/knnlm.js';
 import { readTokens } from '../../dist/knnlm/read-tokens.js';
 import { SequenceReader } from '../../dist/knnlm/reader.js';
-import type { GeneratedToken, GenerateRequest, Generation } from '../../dist/knnlm/types.js';
 import { planWindows } from '../../dist/knnlm/windows.js';
 import { type BuildDatastoreRequest, buildDatastore, openKnnLM } from '../../dist/open.js';
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import type { SamplingOptions } from '../../dist/knnlm/generation-types.js';
 import { argmax, largest, Sampler } from '../../dist/knnlm/sampler.js';
 import { StopStrings } from '../../dist/knnlm/stop-strings.js';
-import type { SamplingOptions } from '../../dist/knnlm/types.js';
 
 const logs = (...p: number[]): Float32Array => Float32Array.from(p, Math.log);
 const none = new Set<number>();

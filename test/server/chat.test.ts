@@ -2,8 +2,8 @@
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
+import type { GeneratedToken, GenerateRequest } from '../../dist/knnlm/generation-types.js';
 import type { KnnLM } from '../../dist/knnlm/knnlm.js';
-import type { GeneratedToken, GenerateRequest } from '../../dist/knnlm/types.js';
 import { type Asked, MODEL, SETTINGS, TestServer, TestStore } from './support.ts';
 
 const TEMPLATE =

@@ -1,7 +1,8 @@
 /** /v1/completions against the library, to the last digit, and against OpenAI's rules. */
 import { beforeAll, describe, expect, it } from 'vitest';
+import type { GeneratedToken, GenerateRequest } from '../../dist/knnlm/generation-types.js';
 import type { KnnLM } from '../../dist/knnlm/knnlm.js';
-import type { GeneratedToken, GenerateRequest, TokenScore } from '../../dist/knnlm/types.js';
+import type { TokenScore } from '../../dist/knnlm/types.js';
 import { type Asked, roughly, SETTINGS, stories, TestServer, TestStore } from './support.ts';
 
 const store = new TestStore();

@@ -1,8 +1,8 @@
 /** `knnlm build`: documents in, a store out. */
 import { Option } from 'commander';
+import type { BuildPlan } from '../../knnlm/build-types.ts';
 import type { IndexChoice } from '../../knnlm/keep-indexed.ts';
 import type { ValuesPlace } from '../../knnlm/milvus/leave-entries.ts';
-import type { BuildPlan } from '../../knnlm/types.ts';
 import type { Device } from '../../model/device.ts';
 import { KEY_NAMES, type KeyName, type ModelDtype } from '../../model/language-model.ts';
 import { buildDatastore } from '../../open.ts';

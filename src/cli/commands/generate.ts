@@ -1,6 +1,6 @@
 /** `knnlm generate`: continues a text with the memory, and says from where each token came. */
 import { type Command, Option } from 'commander';
-import type { GeneratedToken, GenerateRequest, Generation } from '../../knnlm/types.ts';
+import type { GeneratedToken, GenerateRequest, Generation } from '../../knnlm/generation-types.ts';
 import { defineCommand, type Session } from '../command.ts';
 import {
   addFailureOption,

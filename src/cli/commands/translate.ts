@@ -1,6 +1,6 @@
 /** `knnlm translate`: translates a text with a memory of pairs, and says from where each token came. */
 import { type Command, Option } from 'commander';
-import type { TranslateRequest, Translation } from '../../knnlm/types.ts';
+import type { TranslateRequest, Translation } from '../../knnlm/generation-types.ts';
 import { defineCommand, type Session } from '../command.ts';
 import {
   addFailureOption,

@@ -1,5 +1,5 @@
 /** What `build` prints: the plan before the work, the summary after it. */
-import type { BuildPlan, BuildResult } from '../../knnlm/types.ts';
+import type { BuildPlan, BuildResult } from '../../knnlm/build-types.ts';
 import { bytes, count, counted, duration, settingsText } from '../numbers.ts';
 import type { Colors } from '../screen.ts';
 import { oneLine } from '../text.ts';

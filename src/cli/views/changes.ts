@@ -1,8 +1,9 @@
 /** What the commands print that change a store: add, update, remove, compact; and the list of documents. */
 import type { Removal } from '../../datastore/remove-documents.ts';
+import type { AddResult } from '../../knnlm/build-types.ts';
 import type { StoreCompaction } from '../../knnlm/compact-store.ts';
 import type { RemovalReceipt } from '../../knnlm/removal-receipt.ts';
-import type { AddResult, DocumentRecord } from '../../knnlm/types.ts';
+import type { DocumentRecord } from '../../knnlm/types.ts';
 import { bytes, count, counted, duration, settingsText } from '../numbers.ts';
 import type { Colors } from '../screen.ts';
 import { oneLine, pad, truncate } from '../text.ts';

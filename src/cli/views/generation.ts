@@ -2,7 +2,7 @@
  * A generated text as a person likes to read it: streamed, each token in the color of what the memory did to it, with
  * footnotes where the memory decided and the sources below.
  */
-import type { GeneratedToken, Generation, Translation } from '../../knnlm/types.ts';
+import type { GeneratedToken, Generation, Translation } from '../../knnlm/generation-types.ts';
 import { type Footnote, Footnotes, superscript } from '../footnotes.ts';
 import { count, counted, duration, settingsText } from '../numbers.ts';
 import { legend, memoryBits, type Paint, paintFor } from '../palette.ts';

@@ -1,9 +1,11 @@
 /** What `index` prints. */
+
+import type { BuiltIndex } from '../../knnlm/build-types.ts';
 import type { IndexPlan } from '../../knnlm/index-plan.ts';
 import type { IndexStoreResult } from '../../knnlm/index-store.ts';
 import type { KeptIndex } from '../../knnlm/keep-indexed.ts';
 import type { MilvusStoreResult } from '../../knnlm/milvus/types.ts';
-import type { BuiltIndex, UsedSettings } from '../../knnlm/types.ts';
+import type { UsedSettings } from '../../knnlm/types.ts';
 import { bytes, count, duration, nats, percent, settingsText } from '../numbers.ts';
 import type { Colors } from '../screen.ts';
 import { oneLine } from '../text.ts';

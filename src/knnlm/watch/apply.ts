@@ -10,8 +10,8 @@ import type { ReadSettings } from '../../datastore/sources/source-types.ts';
 import { KnnLMError } from '../../errors.ts';
 import type { LanguageModel } from '../../model/language-model.ts';
 import { buildEntries } from '../build.ts';
+import type { AddOptions } from '../build-types.ts';
 import { removeFromMilvus } from '../milvus/remove-from-milvus.ts';
-import type { AddOptions } from '../types.ts';
 import type { Look } from './look.ts';
 import type { SyncPlan } from './plan.ts';
 

@@ -1,10 +1,11 @@
 /** What keeping folders in step takes, and what it tells. */
 import type { ReadSettings } from '../../datastore/sources/source-types.ts';
 import type { LanguageModel } from '../../model/language-model.ts';
+import type { AddOptions, BuiltIndex } from '../build-types.ts';
 import type { StoreCompaction } from '../compact-store.ts';
 import type { IndexChoice } from '../keep-indexed.ts';
 import type { StoreModelOptions } from '../load-store-model.ts';
-import type { AddOptions, BuiltIndex, UsedSettings } from '../types.ts';
+import type { UsedSettings } from '../types.ts';
 
 export interface WatchRequest
   extends Pick<ReadSettings, 'textColumn' | 'idColumn' | 'invalidUtf8'>,

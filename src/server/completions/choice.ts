@@ -1,11 +1,6 @@
 /** One choice of a completion as a stream of tokens: the prompt's, when they are asked for, then those that are generated. */
-import type {
-  Candidate,
-  GeneratedToken,
-  GenerateRequest,
-  Neighbor,
-  TokenScore,
-} from '../../knnlm/types.ts';
+import type { GeneratedToken, GenerateRequest } from '../../knnlm/generation-types.ts';
+import type { Candidate, Neighbor, TokenScore } from '../../knnlm/types.ts';
 import type { Call } from '../call.ts';
 import { giftsOf } from '../contributions.ts';
 import { Refusal } from '../refusal.ts';

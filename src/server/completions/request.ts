@@ -1,5 +1,5 @@
 /** A completion request as it will be worked on: its prompts read, its choices laid out. Completions and chat share it. */
-import type { GenerateRequest } from '../../knnlm/types.ts';
+import type { GenerateRequest } from '../../knnlm/generation-types.ts';
 import type { Call } from '../call.ts';
 import { newId, systemFingerprint } from '../identity.ts';
 import { Refusal } from '../refusal.ts';

@@ -1,5 +1,6 @@
 /** The fields of a request under the library's names. A null is a field left out. */
-import type { GenerateRequest, ResolvedSettings, RetrievalRequest } from '../../knnlm/types.ts';
+import type { GenerateRequest } from '../../knnlm/generation-types.ts';
+import type { ResolvedSettings, RetrievalRequest } from '../../knnlm/types.ts';
 import type { ResolvedOptions } from '../options.ts';
 import { Refusal } from '../refusal.ts';
 import type { CompletionRequest, KnnFields, UsedSettings } from '../wire.ts';

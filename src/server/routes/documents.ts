@@ -2,8 +2,9 @@
 
 import { documentHash } from '../../datastore/hash.ts';
 import { type FoundDocument, findDocuments, readDocument } from '../../knnlm/browse.ts';
+import type { AddResult } from '../../knnlm/build-types.ts';
 import type { OpenStore } from '../../knnlm/open-stores.ts';
-import type { AddResult, Progress } from '../../knnlm/types.ts';
+import type { Progress } from '../../knnlm/types.ts';
 import type { Call } from '../call.ts';
 import { Channel } from '../channel.ts';
 import { Events } from '../event-stream.ts';
