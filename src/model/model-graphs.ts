@@ -52,11 +52,14 @@ export class ModelGraphs {
     return session;
   }
 
+  async closeSession(name: string): Promise<void> {
+    const pending = this.#sessions.get(name);
+    this.#sessions.delete(name);
+    const opened = await pending?.catch(() => undefined);
+    await opened?.release();
+  }
+
   async close(): Promise<void> {
-    for (const pending of this.#sessions.values()) {
-      const opened = await pending.catch(() => undefined);
-      await opened?.release();
-    }
-    this.#sessions.clear();
+    for (const name of this.#sessions.keys()) await this.closeSession(name);
   }
 }

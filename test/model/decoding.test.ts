@@ -1,8 +1,14 @@
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { CacheBlocks } from '../../dist/model/decoding/cache-blocks.js';
+import { freshState, GraphDecoder } from '../../dist/model/decoding/graph-decoder.js';
+import { Sequence } from '../../dist/model/decoding/sequence.js';
+import { StepReader } from '../../dist/model/decoding/step-reader.js';
 import { loadModel } from '../../dist/model/load-model.js';
+import { ModelGraphs } from '../../dist/model/model-graphs.js';
 import { ModelRuntime } from '../../dist/model/model-runtime.js';
+import { loadOnnxRuntime } from '../../dist/onnxruntime.js';
 import type { NextToken } from '../../src/model/language-model.ts';
 import { maxDifference } from '../model-onnx/support.ts';
 
@@ -281,6 +287,55 @@ describe('the memory of all caches', () => {
     expect(maxDifference(after.key, expected!.states[0]!.key)).toBeLessThan(ROUNDING);
     model.endDecoding(decoder);
     expectSame([course], await oneByOne([busy!], 30));
+  });
+});
+
+const wikiMini = fileURLToPath(new URL('../../models/wiki-mini', import.meta.url));
+
+describe('attention that reads the cache where it lies', () => {
+  it.each([
+    ['heads that share keys', plan],
+    [
+      'heads with keys of their own',
+      {
+        ...plan,
+        path: `${wikiMini}/onnx/model.onnx`,
+        keyTensor: '/model/layers.5/post_attention_layernorm/Mul_1_output_0',
+        keyDim: 256,
+        headDim: 64,
+        vocabSize: 8192,
+        bos: 0,
+      },
+    ],
+  ])('gives the states of attention over the joined cache: %s', async (_, of) => {
+    const graphs = new ModelGraphs(of, await loadOnnxRuntime());
+    const decoder = new GraphDecoder(graphs);
+    const courses: NextToken[][] = [];
+    for (const isSplit of [true, false]) {
+      const reader = await StepReader.open(graphs, isSplit);
+      const blocks = new CacheBlocks(reader!);
+      const sequences: Sequence[] = [];
+      for (const text of [texts(3)[1]!, texts(3)[2]!, Int32Array.of(1)]) {
+        const sequence = new Sequence(freshState());
+        await decoder.read(sequence.state, text);
+        blocks.joining(sequence).make();
+        sequences.push(sequence);
+      }
+      const { block } = sequences[0]!;
+      for (let step = 0; step < 4; step++) {
+        for (const [t, { unread }] of sequences.entries()) unread.push(5 + 3 * t + step);
+        const states = await reader!.step(block!, [0, 1, 2]);
+        courses.push(states.map(({ keys, logProbs }) => ({ key: keys, logProbs })));
+      }
+    }
+    for (let step = 0; step < 4; step++) {
+      for (const [t, { key, logProbs }] of courses[step]!.entries()) {
+        const joined = courses[4 + step]![t]!;
+        expect(maxDifference(key, joined.key)).toBeLessThan(ROUNDING);
+        expect(maxDifference(logProbs, joined.logProbs)).toBeLessThan(ROUNDING);
+      }
+    }
+    await graphs.close();
   });
 });
 

@@ -12,19 +12,19 @@ export async function openStepReader(
   graphs: ModelGraphs,
   decoder: GraphDecoder,
 ): Promise<StepReader | undefined> {
-  try {
-    const reader = await StepReader.open(graphs);
-    if (!reader) return undefined;
+  for (const isSplit of [true, false]) {
+    // A graph that onnxruntime can run in one form only is served in that form.
+    const reader = await StepReader.open(graphs, isSplit).catch(() => undefined);
+    if (!reader) continue;
     const agrees = await checkSteps(
       (texts, steps) => readAlone(decoder, texts, steps),
       (texts, steps) => readTogether(decoder, reader, texts, steps),
       graphs.plan,
-    );
-    return agrees ? reader : undefined;
-  } catch {
-    // A graph that onnxruntime can run in one form only is served in that form.
-    return undefined;
+    ).catch(() => false);
+    if (agrees) return reader;
+    await reader.close();
   }
+  return undefined;
 }
 
 /** Texts of which the last `steps` tokens are read one by one. */

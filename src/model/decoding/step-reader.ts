@@ -11,6 +11,7 @@ import type { ModelSession } from '../model-session.ts';
 import { findCacheRows } from '../onnx/cache-rows.ts';
 import type { ExposedTensor } from '../onnx/patch-graph.ts';
 import { readGraph } from '../onnx/read-graph.ts';
+import { splitAttention } from '../onnx/split-attention.ts';
 import { bytesPerPosition, CacheBlock, type RowLayout, rowLayouts } from './cache-block.ts';
 
 const KEY = 'knn_key';
@@ -23,11 +24,15 @@ export class StepReader {
   /** Most positions of a row: behind them comes one more, and attention must still see all of them. */
   readonly mostPositions: number;
   readonly #graphs: ModelGraphs;
+  readonly #name: string;
   readonly #session: ModelSession;
   readonly #layouts: readonly RowLayout[];
 
-  /** Undefined where the graph's cache is not one that rows can be added to. Errors: those of making a session. */
-  static async open(graphs: ModelGraphs): Promise<StepReader | undefined> {
+  /**
+   * Undefined where the graph's cache is not one that rows can be added to. Errors: those of making a session.
+   * @param isSplit attention reads the cache where it lies; undefined where it cannot
+   */
+  static async open(graphs: ModelGraphs, isSplit: boolean): Promise<StepReader | undefined> {
     const { onward, plan } = graphs;
     const { path, cached, description, keyTensor } = onward;
     const graph = readGraph(path, { cached });
@@ -41,17 +46,31 @@ export class StepReader {
     for (const [i, layout] of layouts.entries()) {
       expose[added(i)] = { tensor: layout.added, type: layout.elementType };
     }
-    const session = await graphs.session('steps', onward, { expose, keepOutputs: [] });
-    return new StepReader(graphs, session, layouts);
+    const heads = layouts.map(({ before }) => before[0]!);
+    const replacement = isSplit ? splitAttention(graph, rows, heads) : undefined;
+    if (isSplit && !replacement) return undefined;
+    const name = isSplit ? 'split steps' : 'steps';
+    const session = await graphs.session(name, onward, { expose, keepOutputs: [], replacement });
+    return new StepReader(graphs, { name, session }, layouts);
   }
 
-  private constructor(graphs: ModelGraphs, session: ModelSession, layouts: readonly RowLayout[]) {
+  private constructor(
+    graphs: ModelGraphs,
+    { name, session }: { name: string; session: ModelSession },
+    layouts: readonly RowLayout[],
+  ) {
     this.#graphs = graphs;
+    this.#name = name;
     this.#session = session;
     this.#layouts = layouts;
     this.bytesPerPosition = bytesPerPosition(layouts);
     const { contextLength, uniformLength = contextLength } = graphs.plan;
     this.mostPositions = Math.min(contextLength, uniformLength) - 1;
+  }
+
+  /** Frees the session of a reader that is not used. */
+  close(): Promise<void> {
+    return this.#graphs.closeSession(this.#name);
   }
 
   newBlock(size: { room: number; capacity: number }): CacheBlock {

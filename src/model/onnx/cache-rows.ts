@@ -12,6 +12,8 @@ export interface CacheRows {
   elementType: ElementType;
   /** The tensor with the new positions alone, of another float type where the cache is cast. */
   added: string;
+  /** Both together. */
+  joined: string;
   /** The axis of positions; 0 is the batch. */
   axis: number;
 }
@@ -37,6 +39,7 @@ export function findCacheRows(
       input: input.name,
       elementType,
       added: node.inputs[1]!,
+      joined: node.outputs[0]!,
       axis: axis < 0 ? axis + shape.length : axis,
     });
   }

@@ -19,6 +19,7 @@ import {
 import { type Field, ProtobufFile } from './protobuf-file.ts';
 import { messageHead } from './protobuf-writer.ts';
 import { readInitializer, readSparseName, readValueInfo } from './read-tensor.ts';
+import type { Replacement } from './split-attention.ts';
 
 /** A tensor to be a new output. */
 export interface ExposedTensor {
@@ -40,6 +41,8 @@ export interface PatchOptions {
    * that neither these nor the new outputs need are left out.
    */
   keepOutputs?: readonly string[];
+  /** Nodes in the place of others; needs `keepOutputs`, and none of them may need what is gone. */
+  replacement?: Replacement | undefined;
 }
 
 export interface PatchedGraph {
@@ -67,9 +70,10 @@ export function patchGraph(graph: OnnxGraph, options: PatchOptions): PatchedGrap
   const wanted = [...terms, ...(logProbsOf ? [logProbsOf] : [])];
   const outputs = keepOutputs ?? graph.outputs.map((output) => output.name);
   const cut = keepOutputs !== undefined || graph.branch !== undefined;
-  const needed = cut ? neededFor(graph, [...wanted, ...outputs]) : undefined;
+  const needed = cut ? neededFor(graph, [...wanted, ...outputs], options.replacement) : undefined;
   const added = [...exposed].flatMap(([name, output]) => encodeExposed(name, output));
   if (logProbsOf) added.push(...encodeLogProbHead(graph, logProbsOf));
+  if (options.replacement) added.push(...options.replacement.added);
 
   const file = new ProtobufFile(graph.path);
   try {
@@ -136,10 +140,14 @@ interface Needed {
 }
 
 /** Walks from the given tensors back to the inputs. One pass, since nodes come after those they read. */
-function neededFor(graph: OnnxGraph, tensors: string[]): Needed {
-  const needed: Needed = { tensors: new Set(tensors), positions: new Set() };
+function neededFor(graph: OnnxGraph, tensors: string[], replacement?: Replacement): Needed {
+  const needed: Needed = {
+    tensors: new Set([...tensors, ...(replacement?.reads ?? [])]),
+    positions: new Set(),
+  };
   for (let i = graph.nodes.length - 1; i >= 0; i--) {
     const node = graph.nodes[i]!;
+    if (replacement?.removed.has(node.position)) continue;
     if (!node.outputs.some((output) => needed.tensors.has(output))) continue;
     needed.positions.add(node.position);
     for (const name of readsOf(node)) needed.tensors.add(name);

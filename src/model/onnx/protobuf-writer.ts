@@ -1,7 +1,13 @@
 /** Encodes the few protobuf fields a patch adds. Field order and repetition are the caller's. */
 
+/** Negative numbers as protobuf's int64: two's complement, ten bytes. */
 export function varint(value: number): Uint8Array {
   const bytes: number[] = [];
+  if (value < 0) {
+    for (let rest = BigInt.asUintN(64, BigInt(value)); rest > 0n; rest >>= 7n)
+      bytes.push(Number(rest & 127n) | (rest > 127n ? 128 : 0));
+    return Uint8Array.from(bytes);
+  }
   let rest = value;
   do {
     const low = rest % 128;
