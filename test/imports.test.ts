@@ -5,12 +5,12 @@ import { expect, it } from 'vitest';
 
 const src = fileURLToPath(new URL('../src', import.meta.url));
 
-/** Which rooms each room may import from. Root files errors.ts and onnxruntime.ts are listed by name. */
+/** Which rooms each room may import from. Root files such as errors.ts are listed by name. */
 const allowed: Record<string, string[]> = {
   math: ['math'],
-  model: ['model', 'math', 'errors', 'onnxruntime'],
+  model: ['model', 'math', 'errors', 'onnxruntime', 'worker-priority'],
   datastore: ['datastore', 'math', 'errors'],
-  indexes: ['indexes', 'math', 'errors', 'onnxruntime'],
+  indexes: ['indexes', 'math', 'errors', 'onnxruntime', 'worker-priority'],
   knnlm: ['knnlm', 'model', 'datastore', 'indexes', 'math', 'errors'],
   server: ['server', 'open', 'knnlm', 'model', 'datastore', 'indexes', 'math', 'errors'],
   'ai-sdk': ['ai-sdk', 'knnlm', 'model', 'datastore', 'math', 'errors'],
@@ -29,6 +29,7 @@ const allowed: Record<string, string[]> = {
   ],
   errors: [],
   onnxruntime: ['errors'],
+  'worker-priority': [],
   open: ['knnlm', 'model', 'datastore', 'indexes', 'math', 'errors'],
   index: ['experiments', 'open', 'knnlm', 'model', 'datastore', 'indexes', 'math', 'errors'],
 };

@@ -1,6 +1,7 @@
 /** A search worker: codes keys while an index opens, then answers searches. One task at a time. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { KnnLMError } from '../errors.ts';
+import { yieldToEventLoop } from '../worker-priority.ts';
 import { ChunkView } from './chunk-view.ts';
 import { IntegerProduct } from './integer-product.ts';
 import { KeyReader } from './key-reader.ts';
@@ -25,6 +26,8 @@ const PRODUCT_QUERIES = 6;
 /** Spread over a chunk: runs of rows whose mean and variance stand for all. */
 const STATISTICS_RUNS = 64;
 const STATISTICS_RUN_ROWS = 256;
+
+yieldToEventLoop();
 
 const { worker, modules, chunks, dim, sources } = workerData as WorkerStart;
 const reader = new KeyReader(sources, dim);

@@ -4,6 +4,7 @@
  * search, so each gets what it would get alone.
  */
 import { KnnLMError } from '../errors.ts';
+import { turns } from '../math/turns.ts';
 import type { IdRange } from '../math/vectors.ts';
 import type { Retrieved, RetrieveOptions } from './retriever.ts';
 
@@ -24,8 +25,6 @@ interface Waiting {
 const UNDER_WAY = 2;
 /** Most queries of a search: their neighbors are delivered together. */
 const MOST_QUERIES = 32;
-/** Queries answered between two turns of the event loop: their requests go on with work of their own. */
-const ANSWERS = 4;
 
 export class SharedSearch {
   readonly #search: Search;
@@ -109,10 +108,11 @@ function isWanted({ options, reject }: Waiting): boolean {
   return false;
 }
 
-/** Gives each its row. */
+/** Gives each its row; their requests go on with work of their own. */
 async function answer(batch: readonly Waiting[], found: Retrieved): Promise<void> {
   const { k, ids, distances, values } = found;
   for (const [i, one] of batch.entries()) {
+    await turns.take();
     const [start, end] = [i * k, (i + 1) * k];
     if (isWanted(one)) {
       one.resolve({
@@ -122,7 +122,6 @@ async function answer(batch: readonly Waiting[], found: Retrieved): Promise<void
         values: values.subarray(start, end),
       });
     }
-    if ((i + 1) % ANSWERS === 0) await new Promise((resolve) => setImmediate(resolve));
   }
 }
 

@@ -74,13 +74,17 @@ function repeatVotes(weights: Float64Array, histories: Uint32Array): void {
 /** Everything that votes as one row: neighbors, then cached states, whose id is -1. */
 export function votersOf({ row, cached }: Evidence): RetrievedRow {
   if (!cached || cached.values.length === 0) return row;
-  const ids = new Int32Array(row.values.length + cached.values.length).fill(-1);
-  ids.set(Array.from(row.ids));
-  return {
-    ids,
-    distances: Float32Array.from([...Array.from(row.distances), ...Array.from(cached.distances)]),
-    values: Uint32Array.from([...Array.from(row.values), ...Array.from(cached.values)]),
-  };
+  const k = row.values.length;
+  const count = k + cached.values.length;
+  const ids = new Int32Array(count).fill(-1);
+  const distances = new Float32Array(count);
+  const values = new Uint32Array(count);
+  ids.set(row.ids);
+  distances.set(row.distances);
+  distances.set(cached.distances, k);
+  values.set(row.values);
+  values.set(cached.values, k);
+  return { ids, distances, values };
 }
 
 /** p of one token among all voters. */

@@ -1,9 +1,11 @@
 /** The main thread's end of one model worker: requests as promises; a worker that dies fails what it was doing. */
 import { type ResourceLimits, Worker } from 'node:worker_threads';
 import { KnnLMError } from '../errors.ts';
+import { turns } from '../math/turns.ts';
 import type { SessionName } from './model-runtime.ts';
 import {
   deserializeError,
+  type RequestMessage,
   type RequestName,
   type Requests,
   type ResponseMessage,
@@ -29,6 +31,7 @@ export class ModelWorkerClient {
   readonly #pending = new Map<number, Pending>();
   readonly #exited: Promise<void>;
   readonly #prepared = new Map<SessionName, Promise<void>>();
+  #outgoing: RequestMessage[] = [];
   #nextId = 1;
   #dead: Error | undefined;
 
@@ -39,7 +42,8 @@ export class ModelWorkerClient {
   ) {
     this.#worker = new Worker(entry, { resourceLimits });
     this.#worker.on('message', (messages: ResponseMessage[]) => {
-      for (const message of messages) this.#settle(message);
+      if (messages.length === 1) return this.#settle(messages[0]!);
+      for (const message of messages) void turns.take().then(() => this.#settle(message));
     });
     this.#worker.on('error', (error) => this.#die(workerError(error)));
     this.#exited = new Promise((resolve) => {
@@ -61,8 +65,14 @@ export class ModelWorkerClient {
     return new Promise((resolve, reject) => {
       this.#pending.set(id, { resolve, reject });
       this.#worker.ref();
-      this.#worker.postMessage({ id, name, request });
+      // What a heap of answers leads to goes in one message, so that the next tokens of several texts share a run.
+      if (this.#outgoing.push({ id, name, request }) === 1) turns.afterwards(() => this.#send());
     });
+  }
+
+  #send(): void {
+    this.#worker.postMessage(this.#outgoing);
+    this.#outgoing = [];
   }
 
   /** Makes a session and checks it, once. Errors: `MODEL_UNSUPPORTED` when it fails or takes too long. */

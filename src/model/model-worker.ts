@@ -2,7 +2,9 @@
  * Entry of a model worker thread: answers `worker-protocol.ts` requests one after another; those of decoders as `decoding/` sees fit,
  * which lets them share runs.
  */
+
 import { parentPort } from 'node:worker_threads';
+import { yieldToEventLoop } from '../worker-priority.ts';
 import { compareProvider } from './compare-provider.ts';
 import { type InspectRequest, inspectModel } from './inspect-model.ts';
 import { type FactsRequest, type ModelFacts, readModelFacts } from './model-facts.ts';
@@ -25,21 +27,25 @@ type Request<Name extends RequestName> = Requests[Name]['request'];
 // Without the type it keeps to the bits, as on Node 20. This thread is ours alone, and nothing in it wants the type.
 Reflect.deleteProperty(globalThis, 'Float16Array');
 
+yieldToEventLoop();
+
 const port = parentPort!;
 let runtime: ModelRuntime | undefined;
 /** Requests wait for one another: the thread can only do one thing. */
 let last: Promise<void> = Promise.resolve();
 
-port.on('message', (message: RequestMessage | 'close') => {
-  if (message === 'close') {
+port.on('message', (messages: RequestMessage[] | 'close') => {
+  if (messages === 'close') {
     last = last.then(async () => {
       await runtime?.close();
       port.close();
     });
     return;
   }
-  if (DECODING.has(message.name)) void respond(message);
-  else last = last.then(() => respond(message));
+  for (const message of messages) {
+    if (DECODING.has(message.name)) void respond(message);
+    else last = last.then(() => respond(message));
+  }
 });
 
 /** Decoders keep the order of what is asked of each of them. */

@@ -5,6 +5,7 @@
 import { Hono } from 'hono';
 import { z } from 'zod';
 import type { KnnLM } from '../knnlm/knnlm.ts';
+import { turns } from '../math/turns.ts';
 import { Call } from './call.ts';
 import { Events, eventStream } from './event-stream.ts';
 import {
@@ -53,6 +54,7 @@ export function createServer(knnlm: KnnLM, options: ServerOptions = {}): KnnServ
   const calls = new Set<Call>();
   return {
     async fetch(request, { address = '' } = {}) {
+      await turns.take();
       const call = new Call(service, request, address);
       calls.add(call);
       void call.ended.then(() => calls.delete(call));

@@ -1,6 +1,7 @@
 /** A worker that searches its share of an inverted file's lists. One task at a time. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { KnnLMError } from '../../errors.ts';
+import { yieldToEventLoop } from '../../worker-priority.ts';
 import { bytesPerKey } from '../chunk.ts';
 import { IntegerProduct } from '../integer-product.ts';
 import type { Answer } from '../worker-pool.ts';
@@ -12,6 +13,8 @@ import { MeasureCodes } from './measure-codes.ts';
 import { openTable } from './open-table.ts';
 import { ProductLists, productAddresses } from './product-lists.ts';
 import { Reranker, rerankLayout } from './rerank.ts';
+
+yieldToEventLoop();
 
 const { module, worker, workers, path, header, sources, cacheBytes } =
   workerData as ListWorkerStart;
