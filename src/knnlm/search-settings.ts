@@ -187,10 +187,16 @@ function refine(
   return points.reduce((x, y) => (y.perplexity < x.perplexity ? y : x));
 }
 
-/** (q) p_kNN / p_LM - 1 under one k and T. */
-export function gainsAt(table: NeighborTable, k: number, temperature: number): Float32Array {
-  const gains = new Float32Array(table.targets);
-  for (let row = 0; row < table.targets; row++) {
+/** (q) p_kNN / p_LM - 1 under one k and T. @param rows (q) those wanted; all, when left out */
+export function gainsAt(
+  table: NeighborTable,
+  k: number,
+  temperature: number,
+  rows?: ArrayLike<number>,
+): Float32Array {
+  const gains = new Float32Array(rows?.length ?? table.targets);
+  for (let at = 0; at < gains.length; at++) {
+    const row = rows ? rows[at]! : at;
     const first = row * table.k;
     const matchRow = row * Math.ceil(table.k / 8);
     const nearest = table.distances[first]!;
@@ -199,10 +205,12 @@ export function gainsAt(table: NeighborTable, k: number, temperature: number): F
     let voted = 0;
     for (let i = 0; i < k; i++) {
       const weight = Math.exp((nearest - table.distances[first + i]!) / temperature);
+      // Those that follow lie no nearer.
+      if (weight < NEGLIGIBLE) break;
       all += weight;
       if ((table.matches[matchRow + (i >> 3)]! >> (i & 7)) & 1) voted += weight;
     }
-    gains[row] = (voted / all) * Math.exp(-table.lm[row]!) - 1;
+    gains[at] = (voted / all) * Math.exp(-table.lm[row]!) - 1;
   }
   return gains;
 }

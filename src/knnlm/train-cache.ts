@@ -31,7 +31,7 @@ export function cacheGains(
   temperatures: readonly number[],
 ): Float32Array[] {
   const { rows, targets, cached } = evidence;
-  const gains = gainsAt(neighbors, k, temperature);
+  const gains = gainsAt(neighbors, k, temperature, rows);
   const summary = new VoteSummary(temperatures, MOST_GROUPS);
   const own = temperatures.map(() => new Float32Array(rows.length));
   for (const [at, row] of rows.entries()) {
@@ -40,7 +40,7 @@ export function cacheGains(
     const [start, end] = [at * cached.room, at * cached.room + count];
     const distances = cached.distances.subarray(start, end);
     summary.read({ distances, groups: cached.groups.subarray(start, end), count });
-    const without = Math.exp(neighbors.lm[row]!) * (1 + lambda * gains[row]!);
+    const without = Math.exp(neighbors.lm[row]!) * (1 + lambda * gains[at]!);
     const group = targets[at]!;
     for (let t = 0; t < temperatures.length; t++) {
       const share = group < 0 ? 0 : summary.share(t, group);

@@ -134,11 +134,9 @@ function constantPerplexity(
   { k, temperature, lambda }: SettingsPoint,
   usable: readonly number[],
 ): number {
-  const gains = gainsAt(neighbors, k, temperature);
-  const nlls = usable.map((at) => {
-    const row = rows[at]!;
-    return -(neighbors.lm[row]! + Math.log1p(lambda * gains[row]!));
-  });
+  const chosen = usable.map((at) => rows[at]!);
+  const gains = gainsAt(neighbors, k, temperature, chosen);
+  const nlls = chosen.map((row, i) => -(neighbors.lm[row]! + Math.log1p(lambda * gains[i]!)));
   return perplexityOf(Float64Array.from(nlls));
 }
 
