@@ -77,11 +77,14 @@ export async function tuneIvf(index: IvfIndex, options: IndexTrials): Promise<Tu
   const trials = new Trials(index, { ...options, truth });
   const start = Math.max(LEAST_PROBES, 2 ** Math.floor(Math.log2(lists * LIKELY_SHARE)));
   const coded = await fewestLists(trials, { start: Math.min(start, lists), rerank: 0 });
-  // What remains when more lists no longer help is the codes' error. Keys are read at random places, so this must be beyond doubt.
-  if (coded.isGood || trials.isMaybeGood(coded.trial)) return await trials.choose(coded.trial);
-  const { probes } = coded.trial;
+  if (coded.good) return await trials.choose(coded.good);
+  // What remains when more lists no longer help is the codes' error, or that of a few odd queries: one alone can be all of the
+  // error that is allowed. Comparing keys reads them at random places, for every query ever: for an error beyond doubt only.
+  const maybe = coded.climbed.find((trial) => trials.isMaybeGood(trial));
+  if (maybe) return await trials.choose(maybe);
+  const { probes } = coded.climbed.at(-3) ?? coded.climbed[0]!;
   const compared = await fewestLists(trials, { start: probes, rerank: RERANK });
-  return await trials.choose(compared.trial);
+  return await trials.choose(compared.good ?? trials.last);
 }
 
 /** Chooses how many neighbors are compared by their keys, in as many lists as the index reads. For product codes. */
@@ -99,15 +102,16 @@ export async function tuneRerank(
 
 /**
  * The fewest lists within the error.
- * @returns not good when all lists are not enough, or when two doublings did not help: then before these
+ * @returns none good when all lists are not enough, or when the last two doublings did not help
  */
 async function fewestLists(
   trials: Trials,
   { start, rerank }: { start: number; rerank: number },
-): Promise<{ trial: Trial; isGood: boolean }> {
+): Promise<{ good?: Trial; climbed: Trial[] }> {
   const { lists, settings } = trials.index.header;
   const run = (probes: number) => trials.run({ ...settings, probes, rerank });
   let good = await run(start);
+  const climbed = [good];
   if (trials.isGood(good)) {
     for (let fewer = start / 2; fewer >= LEAST_PROBES; fewer /= 2) {
       const trial = await run(fewer);
@@ -115,10 +119,8 @@ async function fewestLists(
       good = trial;
     }
   } else {
-    const climbed = [good];
     for (let more = start; !trials.isGood(good); climbed.push(good)) {
-      if (more === lists) return { trial: good, isGood: false };
-      if (rerank === 0 && hasLevelled(climbed)) return { trial: climbed.at(-3)!, isGood: false };
+      if (more === lists || (rerank === 0 && hasLevelled(climbed))) return { climbed };
       more = Math.min(2 * more, lists);
       good = await run(more);
     }
@@ -126,14 +128,14 @@ async function fewestLists(
   const between = 0.75 * good.probes;
   const trial =
     Number.isInteger(between) && between > LEAST_PROBES ? await run(between) : undefined;
-  return { trial: trial && trials.isGood(trial) ? trial : good, isGood: true };
+  return { good: trial && trials.isGood(trial) ? trial : good, climbed };
 }
 
-/** Whether the last two doublings lowered the error by less than a twenty-fifth each. */
+/** Whether the last two doublings lowered the error by less than an eighth each. */
 function hasLevelled(climbed: readonly Trial[]): boolean {
   const [before, last, now] = climbed.slice(-3).map(({ error }) => error);
   if (now === undefined) return false;
-  return last! > 0.96 * before! && now > 0.96 * last!;
+  return last! > 0.875 * before! && now > 0.875 * last!;
 }
 
 /** Settings that are tried, and the one that is stored in the end. */
