@@ -84,7 +84,10 @@ export interface IndexStoreResult {
   error: number;
   /** Of that mean, which is of a sample of queries. */
   standardError?: number;
-  /** False when no setting keeps the error below what was asked; the most exact one was taken. */
+  /**
+   * False when no setting keeps the error below what was asked, by two standard errors or more; the most exact one was taken.
+   * Where more lists hardly lower an error that is within two, the fewest such lists were.
+   */
   reached: boolean;
   /** What was measured on the way. */
   trials: Trial[];

@@ -3,14 +3,16 @@ import { InvalidArgumentError, Option } from 'commander';
 import { KnnLMError } from '../../errors.ts';
 import { isMilvusUrl } from '../../indexes/milvus/milvus-address.ts';
 import { describeIndex } from '../../knnlm/index-folder.ts';
+import { MAX_ERROR } from '../../knnlm/index-judge.ts';
 import type { IndexPlan } from '../../knnlm/index-plan.ts';
-import { indexStore } from '../../knnlm/index-store.ts';
+import { type IndexStoreResult, indexStore } from '../../knnlm/index-store.ts';
 import type { IndexChoice } from '../../knnlm/keep-indexed.ts';
 import type { ValuesPlace } from '../../knnlm/milvus/leave-entries.ts';
 import { indexOnMilvus } from '../../knnlm/milvus/sync-milvus.ts';
 import { retune } from '../../knnlm/retune.ts';
 import { storedSettings } from '../../knnlm/used-settings.ts';
 import { defineCommand } from '../command.ts';
+import { nats } from '../numbers.ts';
 import { byteSize, indexChoice, number, positiveInteger, valuesOption } from '../options.ts';
 import type { Screen } from '../screen.ts';
 import { indexPlanText, indexSummary, milvusSummary } from '../views/index.ts';
@@ -148,14 +150,18 @@ function checkRemote({
 }
 
 function warnOfError(
-  { reached }: { reached: boolean },
-  { maxError }: Pick<IndexOptions, 'maxError'>,
+  { reached, error, standardError }: Pick<IndexStoreResult, 'reached' | 'error' | 'standardError'>,
+  { maxError = MAX_ERROR }: Pick<IndexOptions, 'maxError'>,
   screen: Screen,
 ): void {
-  if (reached) return;
-  screen.warn(
-    `no setting keeps the error within the ${maxError ?? 'default'} asked for; the most exact one was taken.`,
-  );
+  if (!reached)
+    screen.warn(
+      `no setting keeps the error within the ${maxError} asked for; the most exact one was taken.`,
+    );
+  else if (error > maxError)
+    screen.warn(
+      `the error, ${nats(error, standardError)}, may be more than the ${maxError} asked for; more lists hardly lower it.`,
+    );
 }
 
 /** Distances of codes are not those of keys: settings that were found by the store itself are found again. */
