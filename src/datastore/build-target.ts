@@ -2,7 +2,7 @@
 import { dirname, resolve } from 'node:path';
 import { KnnLMError } from '../errors.ts';
 import { checkWritable, listFolder, pathKind } from './files.ts';
-import { type Manifest, manifestPath, readManifest } from './manifest.ts';
+import { ADDRESS, type Manifest, manifestPath, readManifest } from './manifest.ts';
 
 /** Names that an interrupted start leaves in a folder. */
 const isOurLeftover = (name: string): boolean =>
@@ -18,6 +18,11 @@ export async function checkBuildTarget(path: string): Promise<void> {
 
 /** Refuses a path that is something else than a datastore or room for one. */
 export async function checkBuildFolder(path: string): Promise<void> {
+  if (ADDRESS.test(path))
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      `${path} is an address, and a datastore is built in a folder. Give that as --out, and the address as --index.`,
+    );
   const kind = await pathKind(path);
   if (kind === 'file' || kind === 'other')
     throw new KnnLMError(

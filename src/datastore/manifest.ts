@@ -205,7 +205,8 @@ export function checkSameHeader(manifest: Manifest, header: StoreHeader): void {
   }
 }
 
-const ADDRESS = /^[a-z]+:\/\//i;
+/** Not a path: an address of another machine. */
+export const ADDRESS = /^[a-z]+:\/\//i;
 /** Manifests are small; anything beyond this is not one. */
 const MAX_MANIFEST_BYTES = 64 * 1024 * 1024;
 

@@ -16,6 +16,7 @@ import { keepIndexed } from '../../dist/knnlm/keep-indexed.js';
 import { indexOnMilvus } from '../../dist/knnlm/milvus/sync-milvus.js';
 import { header } from '../datastore/support.ts';
 import { indexSuite } from '../indexes/index-suite.ts';
+import { clustered } from '../indexes/vectors.ts';
 import { changesSuite } from '../knnlm/changes-suite.ts';
 import { hasMilvusLite, MilvusLite, missing } from './milvus-lite.ts';
 
@@ -70,6 +71,19 @@ describe.skipIf(!hasMilvusLite)(`MilvusIndex${missing}`, () => {
   indexSuite('MilvusIndex with exact distances', async () => opened(join(root, 'plain'), 1), {
     isRemote: true,
   });
+
+  it('takes the first of entries at equal distance, however many there are', async () => {
+    const keys = clustered(300, 8, 10, 3);
+    // 100 contexts that are the same, as in repeated text.
+    for (let row = 120; row < 220; row++) keys.copyWithin(row * 8, 100 * 8, 101 * 8);
+    const store = await sent('ties', keys, 8);
+    for (const rerank of [0, 1]) {
+      const index = await opened(store, rerank);
+      const { ids } = await index.search(keys.slice(800, 808), { k: 12 });
+      expect([...ids]).toEqual([100, ...Array.from({ length: 11 }, (_, i) => 120 + i)]);
+      await index.close();
+    }
+  }, 60_000);
 
   changesSuite('searches on Milvus', {
     open: (store) =>

@@ -50,7 +50,7 @@ export const evalCommand = () =>
     ],
     configure(command) {
       command
-        .argument('<store>', 'folder of the store')
+        .argument('<store>', 'folder of the store, or milvus://host:port/collection')
         .argument('<text...>', 'files, folders, globs or - for standard input')
         .addOption(
           new Option('--max-tokens <n>', 'stop after so many tokens').argParser(positiveInteger),

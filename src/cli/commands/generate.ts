@@ -80,7 +80,7 @@ function addGenerateOptions(command: Command): void {
   const option = (flags: string, text: string, parse: (value: string) => number) =>
     command.addOption(new Option(flags, text).argParser(parse));
   command
-    .argument('<store>', 'folder of the store')
+    .argument('<store>', 'folder of the store, or milvus://host:port/collection')
     .argument('[prompt]', 'the text to continue; - or nothing reads it from standard input');
   option('--max-tokens <n>', 'tokens to write at most (default: 64)', positiveInteger);
   command.option('--stop <text>', 'stop before this text (repeatable)', collect);

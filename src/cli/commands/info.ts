@@ -17,7 +17,7 @@ export const infoCommand = () =>
     ],
     configure(command) {
       command
-        .argument('<store>', 'folder of the store')
+        .argument('<store>', 'folder of the store, or milvus://host:port/collection')
         .option('--documents', 'list the documents as well: id, entries, hash, source, metadata');
     },
     async run([store], options, { screen }) {

@@ -30,7 +30,7 @@ export const searchCommand = () =>
     ],
     configure(command) {
       command
-        .argument('<store>', 'folder of the store')
+        .argument('<store>', 'folder of the store, or milvus://host:port/collection')
         .argument('[context]', 'the text; - or nothing reads it from standard input')
         .addOption(
           new Option('--show <n>', 'neighbors to show (default: 10)').argParser(positiveInteger),

@@ -93,7 +93,10 @@ export const serveCommand = () =>
 function addServeOptions(command: Command): void {
   const option = (flags: string, text: string, parse: (value: string) => number) =>
     command.addOption(new Option(flags, text).argParser(parse));
-  command.argument('<store...>', 'folders of the stores, searched as one');
+  command.argument(
+    '<store...>',
+    'folders of the stores, or milvus://host:port/collection, searched as one',
+  );
   command.optionsGroup('Where:');
   option(
     '--port <n>',

@@ -60,7 +60,7 @@ function addTranslateOptions(command: Command): void {
   const option = (flags: string, text: string, parse: (value: string) => number) =>
     command.addOption(new Option(flags, text).argParser(parse));
   command
-    .argument('<store>', 'folder of the store')
+    .argument('<store>', 'folder of the store, or milvus://host:port/collection')
     .argument('[text]', 'the text to translate; - or nothing reads it from standard input');
   option(
     '--beams <n>',

@@ -30,7 +30,7 @@ export interface Hit {
   distance: number;
   value: number;
   /** (d) where it was asked for. */
-  key?: ArrayLike<number>;
+  key: ArrayLike<number> | undefined;
 }
 
 /** Milvus' own limits. */
@@ -272,7 +272,7 @@ export class MilvusCollection {
         id: Number(id),
         distance: score,
         value: Number(value),
-        ...(withKeys && { key }),
+        key,
       })),
     );
   }

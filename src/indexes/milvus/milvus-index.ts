@@ -10,11 +10,10 @@ import { KnnLMError } from '../../errors.ts';
 import { Breather } from '../../math/breather.ts';
 import type { KeySource } from '../../math/vectors.ts';
 import { countIds, type FlatRanges, flattenRanges, includesId } from '../id-ranges.ts';
-import { CONTROL, newControl } from '../ivf/ivf-task.ts';
 import { KeyRanker } from '../key-ranker.ts';
 import { checkSearch } from '../search-chunks.ts';
 import type { EntryRows, Neighbors, SearchOptions, VectorIndex } from '../vector-index.ts';
-import { measureEntries, measureHits } from './fetched-keys.ts';
+import { measureEntries, measureHits, rankHits } from './exact-distances.ts';
 import { parseMilvusUrl } from './milvus-address.ts';
 import { type Hit, MilvusCollection, MOST_NEIGHBORS } from './milvus-collection.ts';
 import { type MilvusAccess, MilvusConnection } from './milvus-connection.ts';
@@ -41,6 +40,10 @@ const MOST_QUERIES = 1024;
 const REQUESTS_AT_ONCE = 4;
 /** Milvus Lite lays out queries × keys × dimensions as float32 when it searches without an index. */
 const LITE_BYTES = 2 ** 27;
+/** Neighbors fetched beyond those wanted, so that ties at the last are seen. */
+const SPARE = 16;
+/** Relative error of a distance that a server computes in float32. */
+const ROUNDING = 1e-6;
 /** After a failure the server is left alone for so long: a text's next tokens need not each wait for it. */
 const REST_MS = 1000;
 /** Queries with lists of their own, from which on they are first asked together. */
@@ -66,6 +69,9 @@ interface Search {
   found: Hit[][];
   signal: AbortSignal | undefined;
 }
+
+const nearestFirst = (a: Hit, b: Hit): number =>
+  a.distance === b.distance ? a.id - b.id : a.distance - b.distance;
 
 /**
  * How a store is searched that has its keys here: k neighbors more or less are read from the disk in a few milliseconds, so
@@ -133,7 +139,7 @@ export class MilvusIndex implements VectorIndex {
     const search: Search = {
       queries,
       settings,
-      depth: Math.min(this.size, MOST_NEIGHBORS, Math.ceil(wanted * Math.max(1, settings.rerank))),
+      depth: this.#atMost(Math.ceil(wanted * Math.max(1, settings.rerank)) + SPARE),
       exclude: flattenRanges(options.exclude ?? [], this.size),
       own: options.excludePerQuery?.map((ranges) => flattenRanges(ranges, this.size)),
       found: Array.from({ length: q }, () => []),
@@ -149,6 +155,7 @@ export class MilvusIndex implements VectorIndex {
     await this.#reach(async () => {
       await this.#check(signal);
       await this.#fetchAll(search);
+      if (this.#isExact) await this.#settleTies(search, wanted);
     });
     await this.#deliver(search, result);
     return result;
@@ -197,7 +204,7 @@ export class MilvusIndex implements VectorIndex {
   async #checkCollection(signal?: AbortSignal): Promise<void> {
     const { header } = this;
     const collection = this.#collection;
-    const { partition, samples, url, dim, dtype, index } = header;
+    const { partition, samples, url, dim, dtype } = header;
     const facts = await collection.describe({ signal });
     const wrong = (what: string) =>
       new KnnLMError(
@@ -224,7 +231,7 @@ export class MilvusIndex implements VectorIndex {
       throw wrong(
         `does not hold what was sent: ${missing.length} of ${samples.length} entries looked up are missing or others`,
       );
-    if ((await collection.isLite()) && (index?.type ?? 'FLAT') === 'FLAT')
+    if (this.#isExact && (await collection.isLite()))
       this.#queriesAtOnce = Math.max(1, Math.floor(LITE_BYTES / (this.size * dim * 4)));
   }
 
@@ -240,8 +247,38 @@ export class MilvusIndex implements VectorIndex {
     const apart = [...groups.values()].map((rows) => this.#apart(search, rows));
     if (groups.size <= FEW_GROUPS) return await this.#fetch(search, apart);
     // One expression holds for all queries of a request. Asked together with some to spare, most have enough.
-    const limit = Math.min(MOST_NEIGHBORS, this.size, Math.ceil(depth * 1.5));
+    const limit = this.#atMost(Math.ceil(depth * 1.5));
     await this.#fetch(search, [{ rows: all, exclude, limit }]);
+  }
+
+  get #isExact(): boolean {
+    return (this.header.index?.type ?? 'FLAT') === 'FLAT';
+  }
+
+  #atMost(neighbors: number): number {
+    return Math.min(this.size, MOST_NEIGHBORS, neighbors);
+  }
+
+  /**
+   * Of neighbors at equal distance, repeated text say, a server takes which it likes; here the first entries count. So what
+   * lies beyond the k-th is fetched as well, until it is farther away.
+   */
+  async #settleTies(search: Search, k: number): Promise<void> {
+    let { depth } = search;
+    for (;;) {
+      const open = Array.from(search.found.keys()).filter((row) => {
+        const hits = search.found[row]!.sort(nearestFirst);
+        if (hits.length < depth) return false;
+        return hits[k - 1]!.distance >= hits.at(-1)!.distance * (1 - ROUNDING);
+      });
+      if (open.length === 0 || depth === this.#atMost(Number.POSITIVE_INFINITY)) return;
+      depth = this.#atMost(2 * depth);
+      const { own, exclude } = search;
+      const jobs = own
+        ? open.map((row) => this.#apart({ ...search, depth }, [row]))
+        : [{ rows: open, exclude, limit: depth }];
+      await this.#fetch({ ...search, depth }, jobs);
+    }
   }
 
   /** Queries with the same list of their own, asked with it. */
@@ -329,12 +366,13 @@ export class MilvusIndex implements VectorIndex {
   }
 
   async #deliver(search: Search, result: Neighbors): Promise<void> {
-    if (search.settings.rerank > 0 && !this.#fetchesKeys) await this.#rerank(search);
+    if (search.settings.rerank > 0 && !this.#fetchesKeys)
+      await rankHits(await this.#openRanker(), this.header, search);
     const first = firstId(this.header.partition);
     const { k, ids, distances, values } = result;
     const breather = new Breather();
     for (const [row, hits] of search.found.entries()) {
-      hits.sort((a, b) => (a.distance === b.distance ? a.id - b.id : a.distance - b.distance));
+      hits.sort(nearestFirst);
       for (let i = 0; i < Math.min(k, hits.length); i++) {
         ids[row * k + i] = hits[i]!.id - first;
         distances[row * k + i] = hits[i]!.distance;
@@ -347,39 +385,5 @@ export class MilvusIndex implements VectorIndex {
   #openRanker(): Promise<KeyRanker> {
     this.#ranker ??= KeyRanker.open(this.#sources, this.dim, this.#threads);
     return this.#ranker;
-  }
-
-  /** Puts exact distances in place of the server's. */
-  async #rerank({ queries, found, depth, signal }: Search): Promise<void> {
-    const ranker = await this.#openRanker();
-    const first = firstId(this.header.partition);
-    const control = newControl();
-    const stop = () => Atomics.store(control, CONTROL.cancel, 1);
-    signal?.addEventListener('abort', stop, { once: true });
-    const size = Math.max(1, Math.floor(HITS_AT_ONCE / depth));
-    const parts = Array.from({ length: Math.ceil(found.length / size) }, (_, i) => i * size);
-    try {
-      await Promise.all(
-        parts.map(async (start) => {
-          const rows = found.slice(start, start + size);
-          const { counts, pairs } = await ranker.rank({
-            queries: queries.slice(start * this.dim, (start + rows.length) * this.dim),
-            counts: Uint32Array.from(rows, (hits) => hits.length),
-            ids: Uint32Array.from(rows.flatMap((hits) => hits.map(({ id }) => id - first))),
-            control,
-          });
-          const bits = new Float32Array(pairs.buffer, pairs.byteOffset, pairs.length);
-          let at = 0;
-          for (const [i, hits] of rows.entries()) {
-            const byEntry = new Map<number, Hit>();
-            for (const hit of hits) byEntry.set(hit.id - first, hit);
-            for (const end = at + 2 * counts[i]!; at < end; at += 2)
-              byEntry.get(pairs[at]!)!.distance = bits[at + 1]!;
-          }
-        }),
-      );
-    } finally {
-      signal?.removeEventListener('abort', stop);
-    }
   }
 }
