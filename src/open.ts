@@ -152,7 +152,7 @@ export async function buildDatastore(
       },
     );
     if (request.dropKeys) await dropKeys(request.out, { signal });
-    await publishStore(request.out);
+    await publishStore(request.out, request);
     if (request.values === 'remote') await leaveToMilvus(request.out, request);
     const { tuningSeconds } = conclusion;
     const index = builtIndex(conclusion.index);

@@ -24,27 +24,30 @@ import { indexFolder } from '../index-folder.ts';
 import type { MilvusStoreRequest, Work } from './types.ts';
 
 /**
- * Publishes a store that is searched on Milvus; any other is passed over. Takes the store's lock.
- * Errors: `INDEX_UNAVAILABLE`, `STORE_LOCKED`, `STORE_CORRUPT`, `IO`.
+ * Publishes a store that is searched on Milvus; any other is passed over. Takes the store's lock. What cannot be published is a
+ * warning: nothing is lost, and this machine has it.
  */
 export async function publishStore(
   store: string,
-  { access }: Pick<MilvusStoreRequest, 'access'> = {},
+  { access, onWarning }: Pick<MilvusStoreRequest, 'access' | 'onWarning'> = {},
 ): Promise<void> {
   const folder = indexFolder(store);
   if (!(await readMilvusHeader(folder))) return;
-  await withLock(store, async () => {
-    const header = await readMilvusHeader(folder);
-    if (!header) return;
-    const datastore = await Datastore.open(store);
-    const connection = new MilvusConnection(parseMilvusUrl(header.url), access);
-    const collection = new MilvusCollection(connection);
-    try {
-      await publish({ store, folder, datastore, collection, header, request: {}, calls: {} });
-    } finally {
-      await Promise.all([collection.close(), datastore.close()]);
-    }
-  });
+  const request: MilvusStoreRequest = { onWarning };
+  await orWarning(store, request, () =>
+    withLock(store, async () => {
+      const header = await readMilvusHeader(folder);
+      if (!header) return;
+      const datastore = await Datastore.open(store);
+      const connection = new MilvusConnection(parseMilvusUrl(header.url), access);
+      const collection = new MilvusCollection(connection);
+      try {
+        await publish({ store, folder, datastore, collection, header, request, calls: {} });
+      } finally {
+        await Promise.all([collection.close(), datastore.close()]);
+      }
+    }),
+  );
 }
 
 /** Settings that were found, kept in the store and told to other machines. Errors: `STORE_LOCKED`. */
@@ -54,14 +57,7 @@ export async function keepSettings(
   onWarning?: (message: string) => void,
 ): Promise<void> {
   await datastore.updateSettings(settings);
-  try {
-    await publishStore(datastore.path);
-  } catch (error) {
-    if (!(error instanceof KnnLMError)) throw error;
-    onWarning?.(
-      `Machines that open the store by its address do not have the new settings yet: ${error.message} They get them with the next change, or with: knnlm index ${datastore.path}`,
-    );
-  }
+  await publishStore(datastore.path, { onWarning });
 }
 
 /** For who holds the store's lock. What is not whole yet is left as it was published last. */
@@ -72,11 +68,28 @@ export async function publish(work: Work): Promise<void> {
   const { partition, retired } = header;
   const name = basename(resolve(store));
   const replaces = retired.map((old) => old.partition);
-  const files = await filesOf(datastore, header);
-  const stores = new MilvusStores(collection.connection);
-  // Who asks for it expressly wants what is there to be right.
-  const anew = request.remeasure;
-  await stores.publish({ name, partition, replaces }, files, { ...calls, anew });
+  await orWarning(store, request, async () => {
+    const files = await filesOf(datastore, header);
+    const stores = new MilvusStores(collection.connection);
+    // Who asks for it expressly wants what is there to be right.
+    const anew = request.remeasure;
+    await stores.publish({ name, partition, replaces }, files, { ...calls, anew });
+  });
+}
+
+async function orWarning(
+  store: string,
+  { onWarning }: MilvusStoreRequest,
+  work: () => Promise<void>,
+): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    if (!(error instanceof KnnLMError) || error.code === 'ABORTED') throw error;
+    onWarning?.(
+      `machines that open the store by its address do not have this state of it: ${error.message} They get it with the next change, or with: knnlm index ${store}`,
+    );
+  }
 }
 
 /** As they are for who has no keys and values of it. */

@@ -29,7 +29,7 @@ export async function removeFromMilvus(
       const address = parseMilvusUrl(header.url);
       const collection = new MilvusCollection(new MilvusConnection(address, access));
       try {
-        const work = { store, folder, datastore, collection, request: {}, calls: {} };
+        const work = { store, folder, datastore, collection, request: { onWarning }, calls: {} };
         await publish({ ...work, ...(await removeGone({ ...work, header })) });
       } finally {
         await Promise.all([collection.close(), datastore.close()]);
