@@ -7,8 +7,10 @@
  * --index:  in place of the type that the number of entries gives (`IVF_FLAT`, say).
  * golden:   the reference numbers of test/fixtures/golden through an exact index on Milvus.
  * quality:  perplexity of TEXT with the index that STORE gets there, over that of exact search here.
- * speed:    tokens per second of evaluation and generation, there and here in turn, medians of A B A B.
- * overhead: MilvusIndex.search over the bare client's search call with the same vectors, in turn.
+ * speed:    tokens per second of evaluation and generation, there, there by a client that has only the address, and here, in turn,
+ *           medians of A B C A B C.
+ * overhead: MilvusIndex.search, with the server's distances and with exact ones (rerank 1), over the bare client's search call with the
+ *           same vectors, in turn.
  *
  * Without --url a Milvus Lite is started (pip install milvus-lite pymilvus). It is Python that goes through every row of a
  * collection for every request: its times say nothing of a cluster's, ratios of quality and of overhead do.
@@ -194,7 +196,11 @@ async function compare() {
     notes,
   };
   say('\nindex', result.index);
-  const stores = { there: await openKnnLM(there), here: await openKnnLM(here) };
+  const stores = {
+    there: await openKnnLM(there),
+    address: await openKnnLM(url('bench')),
+    here: await openKnnLM(here),
+  };
   try {
     if (parts.includes('quality')) result.quality = await quality(stores);
     if (parts.includes('speed')) result.speed = await speed(stores);
@@ -232,7 +238,7 @@ async function speed(stores) {
   };
   const rates = {};
   for (const [name, run] of Object.entries(work)) {
-    const seen = { there: [], here: [] };
+    const seen = { there: [], address: [], here: [] };
     for (const store of Object.values(stores)) await run(store);
     for (let turn = 0; turn < 2; turn++)
       for (const [place, store] of Object.entries(stores)) {
@@ -240,8 +246,13 @@ async function speed(stores) {
         await run(store);
         seen[place].push((tokens[name] / (performance.now() - started)) * 1000);
       }
-    const [there, here] = [median(seen.there), median(seen.here)];
-    rates[name] = { there: round(there, 1), here: round(here, 1), ratio: round(there / here, 3) };
+    const [there, address, here] = Object.values(seen).map(median);
+    rates[name] = {
+      there: round(there, 1),
+      address: round(address, 1),
+      here: round(here, 1),
+      ratio: round(there / here, 3),
+    };
     say(name, rates[name]);
   }
   return rates;
@@ -275,8 +286,9 @@ async function overhead(store, path) {
           output_fields: ['id', 'value'],
         }),
       adapter: () => index.search(queries, { k, rerank: 0 }),
+      exact: () => index.search(queries, { k, rerank: 1 }),
     };
-    const times = { bare: [], adapter: [] };
+    const times = { bare: [], adapter: [], exact: [] };
     for (const run of Object.values(runs)) await run();
     for (let turn = 0; turn < 15; turn++)
       for (const [name, run] of Object.entries(runs)) {
@@ -284,11 +296,12 @@ async function overhead(store, path) {
         await run();
         times[name].push(performance.now() - started);
       }
-    const [bare, adapter] = [median(times.bare), median(times.adapter)];
+    const [bare, adapter, exact] = Object.values(times).map(median);
     ratios[`${q} queries`] = {
       bareMs: round(bare, 1),
       adapterMs: round(adapter, 1),
       ratio: round(adapter / bare, 3),
+      exactRatio: round(exact / bare, 3),
     };
   }
   await Promise.all([client.closeConnection(), index.close()]);
