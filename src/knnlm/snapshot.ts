@@ -93,10 +93,10 @@ export class Snapshot {
    */
   async refresh(openIndex: OpenStoreIndex): Promise<Snapshot> {
     const datastore = await Datastore.open(this.datastore.path, { known: this.datastore });
+    let hasMoved = false;
     try {
-      const hasMoved = (await partitionNow(datastore)) !== this.#partition;
-      if (hasMoved && datastore.remote) return await Snapshot.open(datastore, openIndex);
-      if (sameManifest(datastore.manifest, this.datastore.manifest)) {
+      hasMoved = datastore.remote && (await partitionNow(datastore)) !== this.#partition;
+      if (!hasMoved && sameManifest(datastore.manifest, this.datastore.manifest)) {
         await datastore.close();
         return this;
       }
@@ -109,9 +109,10 @@ export class Snapshot {
     const added = datastore.entries - indexed;
     // Codes of keys that are gone are another index, whatever it holds.
     const isRecoded = datastore.dropped?.codes !== this.datastore.dropped?.codes;
-    // What is new is searched where it is.
-    const isElsewhere = datastore.remote && added > 0;
+    // Without keys here, what is new is searched where the rest is.
+    const isElsewhere = datastore.remote && (added > 0 || !this.datastore.remote);
     if (
+      hasMoved ||
       isRecoded ||
       isElsewhere ||
       isLargeTail(added, indexed) ||

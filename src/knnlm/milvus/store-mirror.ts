@@ -40,26 +40,31 @@ export class StoreMirror {
   readonly url: string;
   /** The folder. */
   readonly path: string;
-  /** What the store's own folder is called. */
-  readonly name: string;
   readonly #address: MilvusAddress;
   readonly #connection: MilvusConnection;
   #stores: MilvusStores;
-  #revision = '';
+  /** As it was when it was chosen, then as the folder has it. */
+  #store: PublishedStore;
+  #isFetched = false;
 
   private constructor(parts: {
     url: string;
     path: string;
-    name: string;
+    store: PublishedStore;
     address: MilvusAddress;
     connection: MilvusConnection;
   }) {
     this.url = parts.url;
     this.path = parts.path;
-    this.name = parts.name;
+    this.#store = parts.store;
     this.#address = parts.address;
     this.#connection = parts.connection;
     this.#stores = new MilvusStores(parts.connection);
+  }
+
+  /** What the store's own folder is called. */
+  get name(): string {
+    return this.#store.name;
   }
 
   /**
@@ -71,11 +76,11 @@ export class StoreMirror {
     const connection = new MilvusConnection(address, access);
     let path: string | undefined;
     try {
-      const { name } = await chosen(connection, calls);
+      const store = await chosen(connection, calls);
       path = await mkdtemp(join(tmpdir(), 'knnlm-store-')).catch((cause) => {
         throw ioError('make a folder in', tmpdir(), cause);
       });
-      const mirror = new StoreMirror({ url, path, name, address, connection });
+      const mirror = new StoreMirror({ url, path, store, address, connection });
       await mirror.pull(calls);
       return mirror;
     } catch (error) {
@@ -91,16 +96,31 @@ export class StoreMirror {
    */
   async pull(calls: CallOptions = {}): Promise<boolean> {
     try {
-      const store = await chosen(this.#connection, calls, this.#stores);
-      if (store.revision === this.#revision) return false;
+      const store = await this.#now(calls);
+      if (this.#isFetched && store.revision === this.#store.revision) return false;
       await this.#write(await this.#stores.read(store, calls));
-      this.#revision = store.revision;
+      this.#store = store;
+      this.#isFetched = true;
       return true;
     } catch (error) {
       // A server that comes back may have to load the collection.
       this.#stores = new MilvusStores(this.#connection);
       throw error;
     }
+  }
+
+  /** The same store, whatever else the collection holds by now. */
+  async #now(calls: CallOptions): Promise<PublishedStore> {
+    const all = await this.#stores.list(calls);
+    const { partition, name } = this.#store;
+    const same = all.find((one) => one.partition.name === partition.name);
+    const next = all.find((one) => one.replaces.includes(partition.name));
+    const namesakes = all.filter((one) => one.name === name);
+    return (
+      same ??
+      next ??
+      (namesakes.length === 1 ? namesakes[0]! : await chosen(this.#connection, calls))
+    );
   }
 
   /** The manifest last: until then the folder is what it was. */
@@ -149,13 +169,9 @@ export class StoreMirror {
 }
 
 /** The store that an address means. */
-async function chosen(
-  connection: MilvusConnection,
-  calls: CallOptions,
-  stores = new MilvusStores(connection),
-): Promise<PublishedStore> {
+async function chosen(connection: MilvusConnection, calls: CallOptions): Promise<PublishedStore> {
   const { address } = connection;
-  const all = await stores.list(calls);
+  const all = await new MilvusStores(connection).list(calls);
   const wanted = address.store;
   const found = all.filter(
     ({ name, partition }) =>
