@@ -201,8 +201,11 @@ describe.skipIf(!hasMilvusLite)(`a store opened by its address${missing}`, () =>
   }, 60_000);
 
   it('names the stores of a collection that has several, and opens several together', async () => {
+    const first = await opened(lite.url('left'));
     const other = join(root, 'other.knn');
     await build(other, lite.url('left'));
+    expect(await first.refresh()).toBe(false);
+    expect(first.stores[0]!.name).toBe('left.knn');
     await expect(openKnnLM(lite.url('left'))).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
       message: expect.stringMatching(/holds several stores: left\.knn \(0\), other\.knn \(1\)/),
