@@ -88,7 +88,7 @@ describe.skipIf(!hasMilvusLite)(`a store on Milvus${missing}`, () => {
         expect(sameUpToTies([...ids], entries, squared_distances)).toBe(true);
       }
     }
-    const name = 'k=1024 temperature=1 lambda=0.25';
+    const name = 'k=64 temperature=1 lambda=0.25';
     const scored = await scoreDocument(documents[3]!, memory.model, memory.retriever, {
       settings: settingsOf(name),
       window: golden.window,
