@@ -72,9 +72,10 @@ export {
   neighborWeights,
 } from './knnlm/interpolate.ts';
 export { type IndexChoice, type KeepIndexedRequest, keepIndexed } from './knnlm/keep-indexed.ts';
-export { KnnLM, type StoreChoice } from './knnlm/knnlm.ts';
+export { KnnLM } from './knnlm/knnlm.ts';
 export { indexOnMilvus } from './knnlm/milvus/sync-milvus.ts';
 export type { MilvusStoreRequest, MilvusStoreResult } from './knnlm/milvus/types.ts';
+export type { StoreChoice } from './knnlm/open-memory.ts';
 export type { OpenStore } from './knnlm/open-stores.ts';
 export { SEMANTICS, type Semantics } from './knnlm/reference-semantics.ts';
 export {

@@ -1,15 +1,8 @@
-/** Open datastores with their model: search, evaluate, generate, add, remove. The command line and the server hold no method of their own. */
-import type { Datastore } from '../datastore/datastore.ts';
-import { type Removal, removeDocuments } from '../datastore/remove-documents.ts';
-import type { DocumentSelection } from '../datastore/select-documents.ts';
+/** Asks open datastores and their model: search, evaluate, generate, tune. The command line and the server hold no method of their own. */
 import type { SourceDocument } from '../datastore/types.ts';
 import { KnnLMError } from '../errors.ts';
 import type { IdRange } from '../math/vectors.ts';
-import type { LanguageModel } from '../model/language-model.ts';
-import { addEntries, asRead } from './add.ts';
-import type { AddOptions, AddResult } from './build-types.ts';
 import { citeEntries, type EntryHit } from './cite.ts';
-import { type CompactStoreOptions, compactStore, type StoreCompaction } from './compact-store.ts';
 import { evaluate } from './evaluate.ts';
 import { evaluateTranslations, type TranslationEvaluation } from './evaluate-translations.ts';
 import { candidatesOf, generate, promptTokens } from './generate.ts';
@@ -22,17 +15,12 @@ import type {
   Translation,
 } from './generation-types.ts';
 import { type Inspection, inspect } from './inspect.ts';
-import { keepTuned } from './keep-tuned.ts';
 import { keepSettings } from './milvus/publish-store.ts';
-import { removeFromMilvus } from './milvus/remove-from-milvus.ts';
-import type { StoreMirror } from './milvus/store-mirror.ts';
-import type { OpenStore, OpenStores } from './open-stores.ts';
+import { OpenMemory } from './open-memory.ts';
+import type { OpenStore } from './open-stores.ts';
 import { SequenceReader } from './reader.ts';
 import { excludedEntries, pickedStores, resolveSettings } from './resolve-settings.ts';
-import type { Retriever } from './retriever.ts';
 import { type ScoreTokensOptions, scoreTokens } from './score-tokens.ts';
-import type { OpenStoreIndex } from './snapshot.ts';
-import type { StoreInfo } from './store-info.ts';
 import { TextMemory } from './text-memory.ts';
 import { translate } from './translate.ts';
 import { type TuneRequest, type Tuning, tune } from './tune.ts';
@@ -53,132 +41,10 @@ import type { WindowPlan } from './windows.ts';
 
 const CANDIDATES_SHOWN = 10;
 
-/** Which of the open datastores is changed; needed when several are open. */
-export interface StoreChoice {
-  store?: string;
-}
-
-export class KnnLM {
-  readonly model: LanguageModel;
-  readonly #openIndex: OpenStoreIndex;
-  /** Of the stores that were opened by address. */
-  readonly #mirrors: readonly StoreMirror[];
-  /** What a request that begins now reads. */
-  #open: OpenStores;
-  #refreshing: Promise<unknown> = Promise.resolve();
-  /** Of the states before this one. */
-  #searched = { queries: 0, milliseconds: 0 };
-
-  constructor(parts: {
-    open: OpenStores;
-    model: LanguageModel;
-    openIndex: OpenStoreIndex;
-    mirrors?: readonly StoreMirror[];
-  }) {
-    this.#open = parts.open;
-    this.#mirrors = parts.mirrors ?? [];
-    this.model = parts.model;
-    this.#openIndex = parts.openIndex;
-  }
-
-  /** The open datastores, in the order they were named. */
-  get stores(): readonly OpenStore[] {
-    return this.#open.stores;
-  }
-
-  /** Of the first datastore; `stores` has all. */
-  get info(): StoreInfo {
-    return this.stores[0]!.info;
-  }
-
-  /** The first datastore; `stores` has all. */
-  get datastore(): Datastore {
-    return this.stores[0]!.datastore;
-  }
-
-  /** What was searched for since it was opened. */
-  get searches(): { queries: number; milliseconds: number } {
-    const { queries, milliseconds } = this.#searched;
-    const { retriever } = this.#open;
-    return {
-      queries: queries + retriever.queries,
-      milliseconds: milliseconds + retriever.searchMs,
-    };
-  }
-
-  /** Over all open datastores. */
-  get retriever(): Retriever {
-    return this.#open.retriever;
-  }
-
-  /**
-   * Takes up what has been added, removed, tuned or compacted since, by this process or another, without loading the
-   * model again. Requests under way end on the state they began with.
-   * @returns whether anything had changed
-   */
-  async refresh(): Promise<boolean> {
-    await this.pull();
-    const turn = this.#refreshing.then(async () => {
-      const before = this.#open;
-      const now = await before.refresh(this.#openIndex);
-      if (now === before) return false;
-      this.#searched = this.searches;
-      this.#open = now;
-      await before.release();
-      return true;
-    });
-    this.#refreshing = turn.catch(() => undefined);
-    return await turn;
-  }
-
-  /**
-   * Fetches what has changed of stores that were opened by address; `refresh` takes it up. A server that is away is not
-   * spoken of here: the next search is where it is missed.
-   */
-  async pull(): Promise<void> {
-    if (this.#mirrors.length === 0) return;
-    const turn = this.#refreshing.then(() => Promise.all(this.#mirrors.map((one) => one.pull())));
-    this.#refreshing = turn.catch(() => undefined);
-    await turn.catch((error) => {
-      if (!(error instanceof KnnLMError) || error.code !== 'INDEX_UNAVAILABLE') throw error;
-    });
-  }
-
-  /** Adds documents and takes them up. Errors: as `addDocuments`. */
-  async add(
-    documents: AsyncIterable<SourceDocument> | Iterable<SourceDocument>,
-    { store, ...options }: AddOptions & StoreChoice = {},
-  ): Promise<AddResult> {
-    const { path } = this.#chosen(store);
-    const result = await addEntries(asRead(documents), this.model, path, options);
-    const settings = await keepTuned(path, this.model, options);
-    await this.refresh();
-    return settings ? { ...result, settings } : result;
-  }
-
-  /** Removes documents; the next request retrieves nothing of them. Errors: as `removeDocuments`. */
-  async remove(selection: DocumentSelection, { store }: StoreChoice = {}): Promise<Removal> {
-    const { path, documents: known } = this.#chosen(store);
-    const removal = await removeDocuments(path, selection, { known });
-    await this.refresh();
-    await removeFromMilvus(path);
-    return removal;
-  }
-
-  /** Rewrites the datastore without what was removed, and takes it up. Errors: as `compactStore`. */
-  async compact({
-    store,
-    ...options
-  }: CompactStoreOptions & StoreChoice = {}): Promise<StoreCompaction> {
-    const { path } = this.#chosen(store);
-    const result = await compactStore(path, { model: this.model, ...options });
-    await this.refresh();
-    return result;
-  }
-
+export class KnnLM extends OpenMemory {
   /** The settings a request will run with: its own, then those of the first store it reads, then the paper's. */
   settings(request: RetrievalRequest = {}): ResolvedSettings {
-    return resolveSettings(this.#open, request);
+    return resolveSettings(this.current, request);
   }
 
   /** What is near a context, and what the mixture makes of it. Errors: `INVALID_ARGUMENT`, `ABORTED`. */
@@ -191,7 +57,7 @@ export class KnnLM {
     );
     const { signal } = request;
     const exclude = this.#excluded(request, request.excludeDocuments);
-    const open = this.#open.hold();
+    const open = this.current.hold();
     let reader: SequenceReader | undefined;
     try {
       const [ids] = await this.model.encodeDocuments([context]);
@@ -236,7 +102,7 @@ export class KnnLM {
     this.#requireTexts();
     const settings = this.settings(request);
     const exclude = this.#excluded(request, excludeDocuments);
-    const open = this.#open.hold();
+    const open = this.current.hold();
     try {
       const options = { ...this.#plan, ...request, settings, exclude };
       return await inspect(context, this.model, open.retriever, options);
@@ -266,7 +132,7 @@ export class KnnLM {
     options: ScoreTokensOptions,
   ): AsyncGenerator<TokenScore[]> {
     const { tokenizer } = this.model;
-    const open = this.#open.hold();
+    const open = this.current.hold();
     try {
       const ids = await promptTokens(text, this.model);
       const targets = Int32Array.from(end ? [...ids, tokenizer.eos] : ids);
@@ -292,7 +158,7 @@ export class KnnLM {
   async withStores<Result>(
     use: (stores: readonly OpenStore[]) => Promise<Result>,
   ): Promise<Result> {
-    const open = this.#open.hold();
+    const open = this.current.hold();
     try {
       return await use(open.stores);
     } finally {
@@ -302,7 +168,7 @@ export class KnnLM {
 
   /** Stored contexts with their text. @param around tokens on each side. Errors: `INVALID_ARGUMENT` for an id that is not stored. */
   async cite(hits: readonly EntryHit[], around = 16): Promise<Neighbor[]> {
-    const open = this.#open.hold();
+    const open = this.current.hold();
     try {
       const { datastore } = open.retriever;
       return await citeEntries(hits, { datastore, tokenizer: this.model.tokenizer, around });
@@ -323,7 +189,7 @@ export class KnnLM {
       exclude: this.#excluded(request, request.excludeDocuments),
       ...{ maxTokens, breakdown, onTokens, onProgress, signal },
     };
-    const open = this.#open.hold();
+    const open = this.current.hold();
     return evaluate(documents, this.model, open.retriever, options).finally(() => open.release());
   }
 
@@ -336,7 +202,7 @@ export class KnnLM {
     documents: AsyncIterable<SourceDocument> | Iterable<SourceDocument>,
     { excludeDocuments, stores, save, ...request }: TuneRequest = {},
   ): Promise<Tuning> {
-    const picked = pickedStores(this.#open, { stores });
+    const picked = pickedStores(this.current, { stores });
     const [{ datastore }] = picked as [OpenStore];
     if (save && picked.length > 1) {
       throw new KnnLMError(
@@ -345,7 +211,7 @@ export class KnnLM {
       );
     }
     const exclude = this.#excluded({ stores }, excludeDocuments);
-    const mirror = this.#mirrorOf(datastore);
+    const mirror = this.mirrorOf(datastore);
     if (save && mirror) {
       throw new KnnLMError(
         'INVALID_ARGUMENT',
@@ -353,7 +219,7 @@ export class KnnLM {
       );
     }
     const keep = save ?? (picked.length === 1 && !mirror);
-    const open = this.#open.hold();
+    const open = this.current.hold();
     const { retriever } = open;
     // Of one store among several, what it holds itself is compared with the text.
     const read = picked.length === 1 ? datastore : retriever.datastore;
@@ -395,7 +261,7 @@ export class KnnLM {
       settings: this.settings(knn),
       exclude: this.#excluded(knn, excludeDocuments),
     };
-    const open = this.#open.hold();
+    const open = this.current.hold();
     try {
       return yield* generate(prompt, this.model, open.retriever, options);
     } finally {
@@ -423,7 +289,7 @@ export class KnnLM {
       settings: this.settings(knn),
       exclude: this.#excluded(knn, excludeDocuments),
     };
-    const open = this.#open.hold();
+    const open = this.current.hold();
     try {
       return await translate(source, this.model, open.retriever, options);
     } finally {
@@ -449,19 +315,13 @@ export class KnnLM {
     });
   }
 
-  async close(): Promise<void> {
-    await this.#refreshing;
-    await Promise.all([this.#open.release(), this.model.close()]);
-    await Promise.all(this.#mirrors.map((mirror) => mirror.close()));
-  }
-
   get #plan(): WindowPlan {
     const { window, stride } = this.datastore.header;
     return { window, stride };
   }
 
   #excluded(request: RetrievalRequest = {}, documents?: readonly string[]): IdRange[] {
-    return excludedEntries(this.#open, request, documents);
+    return excludedEntries(this.current, request, documents);
   }
 
   /** Errors: `INVALID_ARGUMENT` when the model reads pairs: a text alone is nothing to it. */
@@ -470,30 +330,6 @@ export class KnnLM {
     throw new KnnLMError(
       'INVALID_ARGUMENT',
       `${this.datastore.path} holds pairs of a source and its target, whose model continues no text. Translate with it: knnlm translate`,
-    );
-  }
-
-  /** The datastore that a change is for. Errors: `INVALID_ARGUMENT` when it could be several. */
-  #chosen(name: string | undefined): Datastore {
-    if (name !== undefined) return this.#requireOwn(this.#open.named(name).datastore);
-    if (this.stores.length === 1) return this.#requireOwn(this.datastore);
-    throw new KnnLMError(
-      'INVALID_ARGUMENT',
-      `Several datastores are open (${this.stores.map((open) => open.name).join(', ')}). Say which one to change: { store: name }.`,
-    );
-  }
-
-  #mirrorOf({ path }: Datastore): StoreMirror | undefined {
-    return this.#mirrors.find((mirror) => mirror.path === path);
-  }
-
-  /** Errors: `INVALID_ARGUMENT` for a store that was opened by address. */
-  #requireOwn(datastore: Datastore): Datastore {
-    const mirror = this.#mirrorOf(datastore);
-    if (!mirror) return datastore;
-    throw new KnnLMError(
-      'INVALID_ARGUMENT',
-      `${mirror.url} was opened by its address and cannot be changed here. Change it where the folder of ${mirror.name} lies; what changes there is seen here.`,
     );
   }
 }
