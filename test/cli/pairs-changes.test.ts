@@ -44,8 +44,8 @@ it('refuses in one line what the store, the model or the file is not made for', 
     ],
     [['build', '--pairs', one, ...out], /wiki-mini is a causal model/],
     [
-      ['build', '--pairs', one, ...out, '--model', model, '--target-language', 'x'],
-      /no token for the target language "x"/,
+      ['build', '--pairs', one, ...out, '--model', model, '--target-language', 'klingon'],
+      /no token for the target language "klingon"/,
     ],
     [['translate', store, 'the dog', '--beams', '65'], /1 to 64, not 65/],
   ];
