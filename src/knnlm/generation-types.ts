@@ -29,13 +29,8 @@ export interface SamplingOptions {
   seed?: number;
 }
 
-export interface GenerateRequest extends SamplingOptions {
-  /** Default 64. */
-  maxTokens?: number;
-  /** Stops before any of these strings; they are not part of the text. */
-  stop?: readonly string[];
-  /** Whether a token that ended the text is told too, last and with an empty text. Default false. */
-  end?: boolean;
+/** What tokens are made with, and what is told of each. */
+export interface MemoryRequest {
   /** Settings of retrieval; what is missing is the store's own. */
   knn?: RetrievalRequest;
   /** Neighbors kept per token, 0 to k. Default 4. */
@@ -46,6 +41,15 @@ export interface GenerateRequest extends SamplingOptions {
   candidates?: number;
   excludeDocuments?: readonly string[];
   signal?: AbortSignal;
+}
+
+export interface GenerateRequest extends SamplingOptions, MemoryRequest {
+  /** Default 64. */
+  maxTokens?: number;
+  /** Stops before any of these strings; they are not part of the text. */
+  stop?: readonly string[];
+  /** Whether a token that ended the text is told too, last and with an empty text. Default false. */
+  end?: boolean;
 }
 
 export interface GeneratedToken {
@@ -76,23 +80,13 @@ export interface Generation {
   withoutMemory?: WithoutMemory;
 }
 
-export interface TranslateRequest {
+export interface TranslateRequest extends MemoryRequest {
   /** Hypotheses kept side by side; 1 is greedy. Default: what the model's own settings say, else 1. Slower and, up to some 5, better. */
   beams?: number;
   /** Exponent of the length that a hypothesis' log-probability is divided by: higher favors longer ones. Default: the model's own, else 1. */
   lengthPenalty?: number;
   /** Default: twice the source's and 32 more. */
   maxTokens?: number;
-  /** Settings of retrieval; what is missing is the store's own. */
-  knn?: RetrievalRequest;
-  /** Neighbors kept per token, 0 to k. Default 4. */
-  neighbors?: number;
-  /** Tokens of text kept around a neighbor. Default 16. */
-  around?: number;
-  /** Most probable candidates kept per token. Default 0. */
-  candidates?: number;
-  excludeDocuments?: readonly string[];
-  signal?: AbortSignal;
 }
 
 export interface EvaluateTranslationsRequest
