@@ -2,19 +2,19 @@
  * A store searched on Milvus against the same store searched here.
  *
  *   node bench/milvus.js STORE TEXT [--python PY] [--url milvus://HOST:PORT] [--index TYPE] [--tokens 2000]
- *                        [--parts golden,quality,speed,overhead]
+ *                        [--parts golden,quality,speed,overhead] [--models stories260K,wiki-mini]
  *
  * --index:  in place of the type that the number of entries gives (`IVF_FLAT`, say).
- * golden:   the reference numbers of test/fixtures/golden through an exact index on Milvus.
+ * golden:   the reference numbers of test/fixtures/golden through an exact index on Milvus, of --models.
  * quality:  perplexity of TEXT with the index that STORE gets there, over that of exact search here.
  * speed:    tokens per second of evaluation and generation, there, there by a client that has only the address, and here, in turn,
  *           medians of A B C A B C.
- * overhead: MilvusIndex.search, with the server's distances and with exact ones (rerank 1), over the bare client's search call with the
- *           same vectors, in turn.
+ * overhead: MilvusIndex.search, with exact distances as a store is searched by default and with the server's (rerank 0), over the bare
+ *           client's search call with the same vectors, keys of TEXT, in turn: medians and quartiles of each turn's ratio.
  *
  * Without --url a Milvus Lite is started (pip install milvus-lite pymilvus). It is Python that goes through every row of a
  * collection for every request: its times say nothing of a cluster's, ratios of quality and of overhead do.
- * STORE is copied and not changed.
+ * STORE is copied and not changed. One that is on Milvus already (of --url) is searched there as it is.
  */
 import { spawn } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -38,9 +38,11 @@ import { loadMilvusSdk } from '../dist/indexes/milvus/milvus-sdk.js';
 import { readTokens } from '../dist/knnlm/read-tokens.js';
 import { neighborRow } from '../dist/knnlm/retriever.js';
 import { planWindows } from '../dist/knnlm/windows.js';
-import { median, round } from './common.js';
+import { median, percentile, round } from './common.js';
 
 const fixtures = fileURLToPath(new URL('../test/fixtures/', import.meta.url));
+const QUERIES_AT_ONCE = 128;
+
 const PROMPT = 'The nurse should first assess the patient for';
 
 const { values: options, positionals } = parseArgs({
@@ -51,6 +53,7 @@ const { values: options, positionals } = parseArgs({
     index: { type: 'string' },
     tokens: { type: 'string', default: '2000' },
     parts: { type: 'string', default: 'golden,quality,speed,overhead' },
+    models: { type: 'string', default: 'stories260K,wiki-mini' },
   },
 });
 const [storeGiven, text] = positionals;
@@ -68,6 +71,7 @@ try {
       ['stories260K', `${fixtures}models/stories260K`, 'tinystories'],
       ['wiki-mini', 'wiki-mini', 'medical'],
     ]) {
+      if (!options.models.split(',').includes(name)) continue;
       result.golden[name] = await golden(name, model, corpus);
       say(name, result.golden[name]);
     }
@@ -156,8 +160,13 @@ async function golden(name, model, corpus) {
 
 /** log p_LM of every target of a text, and each one's 1,024 neighbors. */
 async function retrieveAll({ model, retriever, datastore }, document, plan) {
-  const { inputs, targets } = await readTokens(document, model);
   const d = datastore.keyDim;
+  const { lm, targets, queries } = await readKeys({ model, d }, document, plan);
+  return { lm, targets, found: await retrieveInParts(retriever, queries, d) };
+}
+
+async function readKeys({ model, d }, document, plan) {
+  const { inputs, targets } = await readTokens(document, model);
   const lm = new Float64Array(targets.length);
   const queries = new Float32Array(targets.length * d);
   for (const { start, length, seen } of planWindows(inputs.length, plan)) {
@@ -166,39 +175,33 @@ async function retrieveAll({ model, retriever, datastore }, document, plan) {
     lm.set(scored.logProbs.subarray(seen), start + seen);
     queries.set(scored.keys.subarray(seen * d), (start + seen) * d);
   }
-  return { lm, targets, found: await retriever.retrieve(queries, { k: 1024 }) };
+  return { lm, targets, queries };
+}
+
+/** A part at a time, so that one sees how far it is. */
+async function retrieveInParts(retriever, queries, d) {
+  const [k, total] = [1024, queries.length / d];
+  const whole = { k, ids: new Int32Array(total * k), distances: new Float32Array(total * k) };
+  whole.values = new Uint32Array(total * k);
+  for (let at = 0; at < total; at += QUERIES_AT_ONCE) {
+    const part = queries.slice(at * d, (at + QUERIES_AT_ONCE) * d);
+    const found = await retriever.retrieve(part, { k });
+    for (const field of ['ids', 'distances', 'values']) whole[field].set(found[field], at * k);
+    process.stderr.write(`\r${at + part.length / d} of ${total} targets `);
+  }
+  return whole;
 }
 
 async function compare() {
   const there = join(root, 'there');
   const here = join(root, 'here');
-  for (const path of [there, here]) {
-    cpSync(storeGiven, path, { recursive: true });
-    await removeIndex(path);
-  }
-  const { seconds, trials, settings, index, recall, error, notes, entries } = await indexOnMilvus(
-    there,
-    {
-      url: url('bench') + (options.index ? `?index=${options.index}` : ''),
-      onWarning: (message) => console.error(message),
-      onProgress: ({ phase, done, total }) =>
-        process.stderr.write(`\r${phase} ${done} of ${total ?? '?'} `),
-    },
-  );
-  result.index = {
-    entries,
-    ...index,
-    settings,
-    recall,
-    error,
-    seconds: round(seconds, 1),
-    trials,
-    notes,
-  };
-  say('\nindex', result.index);
+  for (const path of [there, here]) cpSync(storeGiven, path, { recursive: true });
+  const isThere = (await readMilvusHeader(join(there, 'index'))) !== undefined;
+  await removeIndex(here);
+  if (!isThere) await send(there);
   const stores = {
     there: await openKnnLM(there),
-    address: await openKnnLM(url('bench')),
+    ...(!isThere && { address: await openKnnLM(url('bench')) }),
     here: await openKnnLM(here),
   };
   try {
@@ -208,6 +211,22 @@ async function compare() {
   } finally {
     await Promise.all(Object.values(stores).map((store) => store.close()));
   }
+}
+
+async function send(there) {
+  await removeIndex(there);
+  const { seconds, trials, settings, index, recall, error, notes, entries } = await indexOnMilvus(
+    there,
+    {
+      url: url('bench') + (options.index ? `?index=${options.index}` : ''),
+      onWarning: (message) => console.error(message),
+      onProgress: ({ phase, done, total }) =>
+        process.stderr.write(`\r${phase} ${done} of ${total ?? '?'} `),
+    },
+  );
+  result.index = { entries, ...index, settings, recall, error, notes, trials };
+  result.index.seconds = round(seconds, 1);
+  say('\nindex', result.index);
 }
 
 function evaluate(store, maxTokens) {
@@ -261,50 +280,82 @@ async function speed(stores) {
 /** The whole of a search with ids, values and distances as typed arrays, over the client's call that returns its rows. */
 async function overhead(store, path) {
   const header = await readMilvusHeader(join(path, 'index'));
-  const sources = store.datastore.keySources();
-  const index = new MilvusIndex({ header, sources });
+  const index = new MilvusIndex({ header, sources: store.datastore.keySources() });
   const { MilvusClient } = await loadMilvusSdk();
-  const address = new URL(header.url.replace('milvus', 'http')).host;
-  const client = new MilvusClient({ address, telemetry: { enabled: false } });
+  const { host, pathname } = new URL(header.url.replace('milvus', 'http'));
+  const client = new MilvusClient({ address: host, telemetry: { enabled: false } });
   await client.connectPromise;
-  const k = store.settings().k;
-  const dim = store.datastore.keyDim;
-  const ratios = {};
-  for (const q of [1, 16]) {
-    const queries = Float32Array.from({ length: q * dim }, () => Math.random());
-    const data = Array.from({ length: q }, (_, i) => queries.slice(i * dim, (i + 1) * dim));
-    const runs = {
-      bare: () =>
-        client.search({
-          collection_name: 'bench',
-          partition_names: [header.partition.name],
-          anns_field: 'key',
-          data,
-          limit: k,
-          params: header.settings.params,
-          metric_type: 'L2',
-          output_fields: ['id', 'value'],
-        }),
-      adapter: () => index.search(queries, { k, rerank: 0 }),
-      exact: () => index.search(queries, { k, rerank: 1 }),
-    };
-    const times = { bare: [], adapter: [], exact: [] };
-    for (const run of Object.values(runs)) await run();
-    for (let turn = 0; turn < 15; turn++)
-      for (const [name, run] of Object.entries(runs)) {
-        const started = performance.now();
-        await run();
-        times[name].push(performance.now() - started);
-      }
-    const [bare, adapter, exact] = Object.values(times).map(median);
-    ratios[`${q} queries`] = {
-      bareMs: round(bare, 1),
-      adapterMs: round(adapter, 1),
-      ratio: round(adapter / bare, 3),
-      exactRatio: round(exact / bare, 3),
-    };
-  }
+  const { params } = header.settings;
+  const bare = (data, limit) =>
+    client.search({
+      collection_name: pathname.slice(1),
+      partition_names: [header.partition.name],
+      anns_field: 'key',
+      data,
+      limit,
+      params,
+      metric_type: 'L2',
+      output_fields: ['id', 'value'],
+    });
+  const d = header.dim;
+  const keys = await keysOfText(store, d);
+  const found = [];
+  for (const k of [32, 1024])
+    for (const q of [1, 16]) {
+      const runs = {
+        bare: (queries) =>
+          bare(
+            Array.from({ length: q }, (_, i) => queries.slice(i * d, (i + 1) * d)),
+            k,
+          ),
+        exact: (queries) => index.search(queries, { k, rerank: 1 }),
+        servers: (queries) => index.search(queries, { k, rerank: 0 }),
+      };
+      const all = Math.floor(keys.length / (q * d));
+      const turns = k * q > 10_000 ? 15 : 60;
+      const seen = await timeInTurn(turns, runs, (turn) =>
+        keys.slice((turn % all) * q * d, ((turn % all) + 1) * q * d),
+      );
+      const ofTurns = (name) => seen[name].map((ms, turn) => ms / seen.bare[turn]);
+      found.push({
+        k,
+        queries: q,
+        bareMs: round(median(seen.bare), 1),
+        exactMs: round(median(seen.exact), 1),
+        exact: quartiles(ofTurns('exact')),
+        servers: quartiles(ofTurns('servers')),
+      });
+      say('overhead', found.at(-1));
+    }
   await Promise.all([client.closeConnection(), index.close()]);
-  say('overhead', ratios);
-  return ratios;
+  return found;
+}
+
+/** (q, d) of the first text of 240 tokens or more. */
+async function keysOfText({ model, datastore }, d) {
+  for await (const document of readDocuments([text])) {
+    const { queries } = await readKeys({ model, d }, document, datastore.header);
+    if (queries.length >= 240 * d) return queries;
+  }
+  throw new Error(`${text} has no document of 240 tokens.`);
+}
+
+/** Milliseconds of each run, every turn with vectors of its own; who goes first changes. */
+async function timeInTurn(turns, runs, queriesOf) {
+  const names = Object.keys(runs);
+  const seen = Object.fromEntries(names.map((name) => [name, []]));
+  for (const name of names) await runs[name](queriesOf(0));
+  for (let turn = 0; turn < turns; turn++)
+    for (let i = 0; i < names.length; i++) {
+      const name = names[(turn + i) % names.length];
+      const queries = queriesOf(turn);
+      const started = performance.now();
+      await runs[name](queries);
+      seen[name].push(performance.now() - started);
+    }
+  return seen;
+}
+
+function quartiles(values) {
+  return [0.25, 0.5, 0.75].map((share) => round(percentile(values, share), 3));
 }

@@ -1,7 +1,7 @@
 /** Exact distances of some entries by their stored keys, in worker threads: what an index elsewhere proposed is ranked here. */
 import { availableParallelism } from 'node:os';
 import type { KeySource } from '../math/vectors.ts';
-import type { MeasureTask, RankedRows, RerankTask } from './ivf/ivf-task.ts';
+import type { MeasureTask, RankedPlaces, RankTask } from './ivf/ivf-task.ts';
 import { compileListKernels } from './ivf/list-kernels.ts';
 import { WorkerPool } from './worker-pool.ts';
 
@@ -33,9 +33,14 @@ export class KeyRanker {
     return new KeyRanker({ module: await compileListKernels(), sources, dim }, threads);
   }
 
-  /** Each query's entries, nearest first. Errors: `IO`, `STORE_CORRUPT`, `ABORTED`. */
-  async rank(task: Omit<RerankTask, 'kind'>): Promise<RankedRows> {
-    return await this.#workers.run<RankedRows>({ kind: 'rerank', ...task } satisfies RerankTask);
+  /** Tasks that run at the same time. */
+  get threads(): number {
+    return this.#threads;
+  }
+
+  /** Errors: `IO`, `STORE_CORRUPT`, `ABORTED`. */
+  async rank(task: Omit<RankTask, 'kind'>): Promise<RankedPlaces> {
+    return await this.#workers.run<RankedPlaces>({ kind: 'rank', ...task } satisfies RankTask);
   }
 
   /** Distances of entries that ascend within each query, in their order. Errors: as `rank`. */

@@ -2,7 +2,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { KnnLMError } from '../errors.ts';
 import { bytesPerKey } from './chunk.ts';
-import type { MeasureTask, RankedRows, RerankTask } from './ivf/ivf-task.ts';
+import type { MeasureTask, RankedPlaces, RankTask } from './ivf/ivf-task.ts';
 import { KernelMemory, Layout } from './ivf/list-kernels.ts';
 import { Reranker, rerankLayout } from './ivf/rerank.ts';
 import type { RankWorkerStart } from './key-ranker.ts';
@@ -17,11 +17,11 @@ function open(): Reranker {
   return new Reranker(new KernelMemory(module, layout.end), at, sources, dim);
 }
 
-parentPort!.on('message', (task: RerankTask | MeasureTask) => {
-  let answer: Answer<RankedRows | Float32Array>;
+parentPort!.on('message', (task: RankTask | MeasureTask) => {
+  let answer: Answer<RankedPlaces | Float32Array>;
   try {
     reranker ??= open();
-    answer = { result: task.kind === 'rerank' ? reranker.run(task) : reranker.measure(task) };
+    answer = { result: task.kind === 'rank' ? reranker.rank(task) : reranker.measure(task) };
   } catch (error) {
     answer = {
       error:
@@ -31,6 +31,7 @@ parentPort!.on('message', (task: RerankTask | MeasureTask) => {
     };
   }
   const result = 'result' in answer ? answer.result : undefined;
-  const rows = result && 'pairs' in result ? result.pairs : result;
-  parentPort!.postMessage(answer, rows ? [rows.buffer as ArrayBuffer] : []);
+  const arrays = result && 'places' in result ? [result.places, result.distances] : [result];
+  const buffers = arrays.flatMap((array) => (array ? [array.buffer as ArrayBuffer] : []));
+  parentPort!.postMessage(answer, buffers);
 });

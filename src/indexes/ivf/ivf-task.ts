@@ -76,6 +76,18 @@ export interface RankedRows {
   pairs: Uint32Array;
 }
 
+/** The same for who has more of an entry than its id. */
+export interface RankTask extends Omit<RerankTask, 'kind'> {
+  kind: 'rank';
+}
+/** Each query's entries, nearest first, equal ones in ascending id. */
+export interface RankedPlaces {
+  /** (sum of counts) places in the task's ids. */
+  places: Uint32Array;
+  /** (sum of counts) squared L2 distances. */
+  distances: Float32Array;
+}
+
 export type ListTask = ReadyTask | ProbeTask | RerankTask | MeasureTask;
 
 /** Most queries of a task: enough that most lists are wanted by several and matrix products pay. */

@@ -10,7 +10,9 @@ import {
   BATCH_QUERIES,
   CONTROL,
   type MeasureTask,
+  type RankedPlaces,
   type RankedRows,
+  type RankTask,
   type RerankTask,
 } from './ivf-task.ts';
 import type { KernelMemory, Layout } from './list-kernels.ts';
@@ -77,6 +79,20 @@ export class Reranker {
     return { counts, pairs: words };
   }
 
+  /** The same by their places in the task, for who has more of each entry than its id. */
+  rank(task: Omit<RankTask, 'kind'>): RankedPlaces {
+    const { counts } = task;
+    const byId = ascending(task.ids, counts);
+    const ids = byId.map((place) => task.ids[place]!);
+    const distances = this.measure({ ...task, ids }, task.control);
+    // As bits: distances are not negative.
+    const nearest = ascending(new Uint32Array(distances.buffer), counts);
+    return {
+      places: nearest.map((place) => byId[place]!),
+      distances: Float32Array.from(nearest, (place) => distances[place]!),
+    };
+  }
+
   /** Distances of entries that ascend within each query, in their order. */
   measure(task: Omit<MeasureTask, 'kind'>, control?: Int32Array): Float32Array {
     if (task.counts.length >= BATCH_QUERIES) return this.#measureBatch(task, control);
@@ -108,7 +124,7 @@ export class Reranker {
       queryOf.fill(q, start, start + count);
       start += count;
     }
-    const places = ascending(ids);
+    const places = ascending(ids, [ids.length]);
     for (let from = 0; from < places.length; ) {
       const to = this.#readStretch(ids, places, from);
       const first = ids[places[from]!]!;
@@ -180,16 +196,17 @@ export class Reranker {
   }
 }
 
-/** Places of the ids from the lowest on. */
-function ascending(ids: Uint32Array): Uint32Array {
-  const order = new BigUint64Array(ids.length);
+/** Places of the numbers, those of each query from its lowest on; of equal ones in their order. */
+function ascending(numbers: Uint32Array, counts: Iterable<number>): Uint32Array {
+  const order = new BigUint64Array(numbers.length);
   const words = new Uint32Array(order.buffer);
-  for (const [place, id] of ids.entries()) {
+  for (let place = 0; place < numbers.length; place++) {
     words[2 * place] = place;
-    words[2 * place + 1] = id;
+    words[2 * place + 1] = numbers[place]!;
   }
-  order.sort();
-  return Uint32Array.from(ids, (_, i) => words[2 * i]!);
+  let start = 0;
+  for (const count of counts) order.subarray(start, (start += count)).sort();
+  return Uint32Array.from(numbers, (_, i) => words[2 * i]!);
 }
 
 /** Errors: `ABORTED` when the search was stopped. */

@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KnnLMError } from '../../errors.ts';
+import type { ClientHit } from './hits.ts';
 import { formatMilvusUrl, type MilvusAddress } from './milvus-address.ts';
 import {
   type CallOptions,
@@ -23,15 +24,6 @@ import {
   type VectorDtype,
 } from './milvus-schema.ts';
 import type { Sdk } from './milvus-sdk.ts';
-
-export interface Hit {
-  id: number;
-  /** Squared L2. */
-  distance: number;
-  value: number;
-  /** (d) where it was asked for. */
-  key: ArrayLike<number> | undefined;
-}
 
 /** Milvus' own limits. */
 export const MOST_NEIGHBORS = 16_384;
@@ -244,7 +236,7 @@ export class MilvusCollection {
   }
 
   /** @returns (queries) rows of hits, nearest first */
-  async search(request: SearchRequest, options: CallOptions): Promise<Hit[][]> {
+  async search(request: SearchRequest, options: CallOptions): Promise<ClientHit[][]> {
     const { partition, queries, dtype, limit, filter, params, withKeys } = request;
     const data = dtype === 'fp16' ? queries.map(halves) : queries;
     const { results } = await this.connection.call(
@@ -267,14 +259,7 @@ export class MilvusCollection {
     );
     // The client unpacks the rows of a single query.
     const rows = (queries.length === 1 ? [results] : results) as unknown as ClientHit[][];
-    return queries.map((_, q) =>
-      (rows[q] ?? []).map(({ id, score, value, key }) => ({
-        id: Number(id),
-        distance: score,
-        value: Number(value),
-        key,
-      })),
-    );
+    return queries.map((_, q) => rows[q] ?? []);
   }
 
   /** The index over the keys. */
@@ -341,11 +326,4 @@ export class MilvusCollection {
     );
     return data;
   }
-}
-
-interface ClientHit {
-  id: string;
-  score: number;
-  value: number | string;
-  key?: number[];
 }

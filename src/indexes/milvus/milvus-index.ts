@@ -13,9 +13,10 @@ import { countIds, type FlatRanges, flattenRanges, includesId } from '../id-rang
 import { KeyRanker } from '../key-ranker.ts';
 import { checkSearch } from '../search-chunks.ts';
 import type { EntryRows, Neighbors, SearchOptions, VectorIndex } from '../vector-index.ts';
-import { measureEntries, measureHits, rankHits } from './exact-distances.ts';
+import { measureEntries, rankHits } from './exact-distances.ts';
+import { type Hits, NO_HITS, rankByDistance, readHits } from './hits.ts';
 import { parseMilvusUrl } from './milvus-address.ts';
-import { type Hit, MilvusCollection, MOST_NEIGHBORS } from './milvus-collection.ts';
+import { MilvusCollection, MOST_NEIGHBORS } from './milvus-collection.ts';
 import { type MilvusAccess, MilvusConnection } from './milvus-connection.ts';
 import { outside, subtract, union } from './milvus-filter.ts';
 import type { MilvusHeader, MilvusSettings } from './milvus-header.ts';
@@ -40,8 +41,11 @@ const MOST_QUERIES = 1024;
 const REQUESTS_AT_ONCE = 4;
 /** Milvus Lite lays out queries × keys × dimensions as float32 when it searches without an index. */
 const LITE_BYTES = 2 ** 27;
-/** Neighbors fetched beyond those wanted, so that ties at the last are seen. */
-const SPARE = 16;
+/**
+ * Neighbors that exact search fetches beyond k, so that ties at the last are seen. Where they do not suffice more are fetched by a
+ * second request: at k = 32 so do 16 queries in a thousand, 9 with 16 more, which cost each query half as much again.
+ */
+const spareFor = (k: number): number => 2 + Math.floor(k / 128);
 /** Relative error of a distance that a server computes in float32. */
 const ROUNDING = 1e-6;
 /** After a failure the server is left alone for so long: a text's next tokens need not each wait for it. */
@@ -66,12 +70,9 @@ interface Search {
   exclude: FlatRanges;
   own: FlatRanges[] | undefined;
   /** (q) */
-  found: Hit[][];
+  found: Hits[];
   signal: AbortSignal | undefined;
 }
-
-const nearestFirst = (a: Hit, b: Hit): number =>
-  a.distance === b.distance ? a.id - b.id : a.distance - b.distance;
 
 /**
  * How a store is searched that has its keys here: k neighbors more or less are read from the disk in a few milliseconds, so
@@ -139,10 +140,12 @@ export class MilvusIndex implements VectorIndex {
     const search: Search = {
       queries,
       settings,
-      depth: this.#atMost(Math.ceil(wanted * Math.max(1, settings.rerank)) + SPARE),
+      depth: this.#atMost(
+        Math.ceil(wanted * Math.max(1, settings.rerank)) + (this.#isExact ? spareFor(wanted) : 0),
+      ),
       exclude: flattenRanges(options.exclude ?? [], this.size),
       own: options.excludePerQuery?.map((ranges) => flattenRanges(ranges, this.size)),
-      found: Array.from({ length: q }, () => []),
+      found: Array.from({ length: q }, () => NO_HITS),
       signal,
     };
     const result: Neighbors = {
@@ -267,9 +270,9 @@ export class MilvusIndex implements VectorIndex {
     let { depth } = search;
     for (;;) {
       const open = Array.from(search.found.keys()).filter((row) => {
-        const hits = search.found[row]!.sort(nearestFirst);
-        if (hits.length < depth) return false;
-        return hits[k - 1]!.distance >= hits.at(-1)!.distance * (1 - ROUNDING);
+        const { distances } = search.found[row]!;
+        if (distances.length < depth) return false;
+        return distances[k - 1]! >= distances.at(-1)! * (1 - ROUNDING);
       });
       if (open.length === 0 || depth === this.#atMost(Number.POSITIVE_INFINITY)) return;
       depth = this.#atMost(2 * depth);
@@ -322,7 +325,7 @@ export class MilvusIndex implements VectorIndex {
     const first = firstId(this.header.partition);
     const atMost = Math.min(limit, left);
     const withKeys = settings.rerank > 0 && this.#fetchesKeys;
-    const hits = await this.#collection.search(
+    const answer = await this.#collection.search(
       {
         partition: this.header.partition.name,
         queries: rows.map((row) => queries.slice(row * this.dim, (row + 1) * this.dim)),
@@ -337,16 +340,16 @@ export class MilvusIndex implements VectorIndex {
     );
     const short: number[] = [];
     for (const [i, row] of rows.entries()) {
-      if (withKeys) measureHits(queries.subarray(row * this.dim, (row + 1) * this.dim), hits[i]!);
-      const kept = hits[i]!.filter(({ id }) => {
-        const entry = id - first;
-        const isOurs = entry >= 0 && entry < this.size;
-        return (
-          isOurs && !includesId(search.exclude, entry) && !(own && includesId(own[row]!, entry))
-        );
-      });
-      found[row] = kept;
-      if (!isLast && kept.length < Math.min(depth, hits[i]!.length)) short.push(row);
+      const mine = own?.[row];
+      const isWanted = (entry: number): boolean =>
+        entry >= 0 &&
+        entry < this.size &&
+        !includesId(search.exclude, entry) &&
+        !(mine && includesId(mine, entry));
+      const query = withKeys ? queries.subarray(row * this.dim, (row + 1) * this.dim) : undefined;
+      const hits = readHits(answer[i]!, first, isWanted, query);
+      found[row] = hits;
+      if (!isLast && hits.ids.length < Math.min(depth, answer[i]!.length)) short.push(row);
     }
     return short;
   }
@@ -365,18 +368,20 @@ export class MilvusIndex implements VectorIndex {
     };
   }
 
-  async #deliver(search: Search, result: Neighbors): Promise<void> {
-    if (search.settings.rerank > 0 && !this.#fetchesKeys)
-      await rankHits(await this.#openRanker(), this.header, search);
-    const first = firstId(this.header.partition);
+  async #deliver({ queries, found, settings, signal }: Search, result: Neighbors): Promise<void> {
+    const isExact = settings.rerank > 0 && !this.#fetchesKeys;
+    const ranked =
+      isExact && (await rankHits(await this.#openRanker(), { queries, found, signal }));
     const { k, ids, distances, values } = result;
     const breather = new Breather();
-    for (const [row, hits] of search.found.entries()) {
-      hits.sort(nearestFirst);
-      for (let i = 0; i < Math.min(k, hits.length); i++) {
-        ids[row * k + i] = hits[i]!.id - first;
-        distances[row * k + i] = hits[i]!.distance;
-        values![row * k + i] = hits[i]!.value;
+    for (const [row, hits] of found.entries()) {
+      const nearest = ranked ? ranked[row]! : rankByDistance(hits);
+      const count = Math.min(k, hits.ids.length);
+      for (let i = 0; i < count; i++) {
+        const place = nearest.places[i]!;
+        ids[row * k + i] = hits.ids[place]!;
+        distances[row * k + i] = nearest.distances[i]!;
+        values![row * k + i] = hits.values[place]!;
       }
       await breather.pause();
     }
