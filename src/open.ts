@@ -55,7 +55,7 @@ export function datastoreInfo(store: string): Promise<StoreInfo> {
   return withStoreFolder(store, async (path) => {
     const datastore = await Datastore.open(path);
     try {
-      return { ...(await describeStore(datastore)), path: store };
+      return await describeStore(datastore, store);
     } finally {
       await datastore.close();
     }

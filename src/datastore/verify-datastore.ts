@@ -16,11 +16,21 @@ import { withLock } from './store-lock.ts';
 export interface VerifyOptions {
   /** Also remove leftovers of crashed writers and cut off bytes after the end of a file. Takes the lock. Default false. */
   repair?: boolean;
-  onProgress?: (progress: { doneBytes: number; totalBytes: number }) => void;
+  onProgress?: (progress: VerifyProgress) => void;
   signal?: AbortSignal;
 }
 
+export interface VerifyProgress {
+  doneBytes: number;
+  totalBytes: number;
+  /** Of a store on Milvus, once its files are read. */
+  doneEntries?: number;
+  totalEntries?: number;
+}
+
 export interface Verification {
+  /** Entries looked up on Milvus, where the store is searched there. */
+  entries?: number;
   /** Data files read. */
   files: number;
   bytes: number;

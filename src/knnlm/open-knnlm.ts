@@ -59,8 +59,8 @@ async function openFolders(
   const all = datastores.reduce((sum, { entries }) => sum + entries, 0);
   let model: LanguageModel;
   try {
-    checkNotEmpty(datastores);
-    checkComparable(datastores);
+    checkNotEmpty(datastores, given);
+    checkComparable(datastores, given);
     model = await loadStoreModel(datastores[0]!.manifest, options);
   } catch (error) {
     await Promise.all(datastores.map(closeOne));
@@ -70,7 +70,8 @@ async function openFolders(
   const openOne: OpenStoreIndex = (current) =>
     openStoreIndex(current, options.memoryBytes && (options.memoryBytes * current.entries) / all);
   try {
-    const openSnapshot = (datastore: Datastore) => Snapshot.open(datastore, openOne);
+    const openSnapshot = (datastore: Datastore) =>
+      Snapshot.open(datastore, openOne, given[paths.indexOf(datastore.path)]);
     const snapshots = await openAll(datastores, openSnapshot, (snapshot) => snapshot.release());
     return new KnnLM({
       open: new OpenStores(names, snapshots),
@@ -100,9 +101,11 @@ async function openAll<Item, Opened>(
 
 const closeOne = (datastore: Datastore): Promise<void> => datastore.close();
 
-function checkNotEmpty(datastores: readonly Datastore[]): void {
+/** @param shown folders or addresses, for the error */
+function checkNotEmpty(datastores: readonly Datastore[], shown: readonly string[]): void {
   if (datastores.some(({ liveEntries }) => liveEntries > 0)) return;
-  const { path, complete } = datastores[0]!;
+  const { complete } = datastores[0]!;
+  const path = shown[0]!;
   throw new KnnLMError(
     'NO_DOCUMENTS',
     complete
@@ -112,22 +115,25 @@ function checkNotEmpty(datastores: readonly Datastore[]): void {
 }
 
 /** Errors: `MODEL_MISMATCH`, `INVALID_ARGUMENT`, when queries made for the first would mean something else in another. */
-function checkComparable([first, ...others]: readonly Datastore[]): void {
-  const { path, header } = first!;
-  for (const other of others) {
+function checkComparable(
+  [first, ...others]: readonly Datastore[],
+  [path, ...paths]: readonly string[],
+): void {
+  const { header } = first!;
+  for (const [i, other] of others.entries()) {
     const difference = modelDifference(header, other.header);
     if (difference) {
       const { what, values } = difference;
       throw new KnnLMError(
         'MODEL_MISMATCH',
-        `${path} and ${other.path} cannot be searched together, since their models differ: the ${what} is ${values[0]} (${header.model.name}) in the one and ${values[1]} (${other.header.model.name}) in the other. Build one of them again with the other's model.`,
+        `${path} and ${paths[i]} cannot be searched together, since their models differ: the ${what} is ${values[0]} (${header.model.name}) in the one and ${values[1]} (${other.header.model.name}) in the other. Build one of them again with the other's model.`,
       );
     }
     const { window, stride } = other.header;
     if (window === header.window && stride === header.stride) continue;
     throw new KnnLMError(
       'INVALID_ARGUMENT',
-      `${path} and ${other.path} cannot be searched together, since their contexts were cut differently: window ${header.window} and stride ${header.stride} in the one, ${window} and ${stride} in the other. Build one of them again with the other's.`,
+      `${path} and ${paths[i]} cannot be searched together, since their contexts were cut differently: window ${header.window} and stride ${header.stride} in the one, ${window} and ${stride} in the other. Build one of them again with the other's.`,
     );
   }
 }

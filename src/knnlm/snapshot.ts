@@ -65,14 +65,21 @@ export class Snapshot {
     this.retriever = new Retriever(datastore, index);
   }
 
-  /** Takes over the datastore. A compaction that replaces its files before the index has opened them makes it begin again. */
-  static async open(datastore: Datastore, openIndex: OpenStoreIndex): Promise<Snapshot> {
+  /**
+   * Takes over the datastore. A compaction that replaces its files before the index has opened them makes it begin again.
+   * @param shown where the datastore is said to be: its folder, or the address that it was opened by
+   */
+  static async open(
+    datastore: Datastore,
+    openIndex: OpenStoreIndex,
+    shown = datastore.path,
+  ): Promise<Snapshot> {
     let current = datastore;
     for (;;) {
       try {
         const partition = await partitionNow(current);
         const index = await openIndex(current);
-        const info = await describeStore(current);
+        const info = await describeStore(current, shown);
         return new Snapshot(current, { info, base: new SharedIndex(index), partition });
       } catch (error) {
         await current.close();
@@ -118,7 +125,7 @@ export class Snapshot {
       isLargeTail(added, indexed) ||
       sharedEntries(this.datastore, datastore) < indexed
     )
-      return await Snapshot.open(datastore, openIndex);
+      return await Snapshot.open(datastore, openIndex, this.info.path);
     return await this.#extend(datastore);
   }
 
@@ -129,7 +136,7 @@ export class Snapshot {
     try {
       if (datastore.entries === this.datastore.entries) tail = this.#tail?.share();
       else tail = new SharedIndex(await FlatIndex.open({ sources, dim: datastore.keyDim }));
-      const info = await describeStore(datastore);
+      const info = await describeStore(datastore, this.info.path);
       const partition = this.#partition;
       return new Snapshot(datastore, { info, base: this.#base.share(), tail, partition });
     } catch (error) {

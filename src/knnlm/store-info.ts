@@ -6,6 +6,7 @@ import { describeIndex, type IndexInfo } from './index-folder.ts';
 import { DEFAULT_SETTINGS } from './interpolate.ts';
 
 export interface StoreInfo {
+  /** Its folder, or its address on Milvus. */
   path: string;
   documents: number;
   /** n, deleted ones not counted. */
@@ -44,7 +45,11 @@ export interface StoreInfo {
   complete: boolean;
 }
 
-export async function describeStore(datastore: Datastore): Promise<StoreInfo> {
+/** @param path where it is said to be */
+export async function describeStore(
+  datastore: Datastore,
+  path = datastore.path,
+): Promise<StoreInfo> {
   const { model, fingerprint, key, window, stride, pairs } = datastore.header;
   const { dropped } = datastore;
   const index = await describeIndex(datastore.path, dropped?.codes);
@@ -54,7 +59,7 @@ export async function describeStore(datastore: Datastore): Promise<StoreInfo> {
   const deleted = datastore.excludedRanges().reduce((sum, [start, end]) => sum + end - start, 0);
   const entries = datastore.entries - deleted;
   return {
-    path: datastore.path,
+    path,
     documents: datastore.documents.live,
     entries,
     deleted,

@@ -171,7 +171,7 @@ describe.skipIf(!hasMilvusLite)(`sending entries to Milvus${missing}`, () => {
         /8 of 16 entries looked up are missing.*knnlm index STORE --index/,
       ),
     });
-    const problem = `it holds ${n / 2} of ${n} entries`;
+    const problem = `it holds ${n / 2} of ${n} entries (entry 0, of document "d0", first of all)`;
     expect((await verifyStore(store)).problems).toMatchObject([{ problem }]);
     const { repaired } = await verifyStore(store, { repair: true });
     expect(repaired).toEqual([`sent the entries again (${problem})`]);

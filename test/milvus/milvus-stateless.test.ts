@@ -82,7 +82,10 @@ describe.skipIf(!hasMilvusLite)(`a store opened by its address${missing}`, () =>
 
   it('answers as the folder does, text of the neighbors included', async () => {
     const [here, there] = [await opened(folder), await opened(url)];
-    expect(there.stores[0]).toMatchObject({ name: 'stories.knn', info: { remote: true } });
+    expect(there.stores[0]).toMatchObject({
+      name: 'stories.knn',
+      info: { remote: true, path: url },
+    });
     expect(await found(there)).toEqual(await found(here));
     const [mine, theirs] = await Promise.all(
       [here, there].map((one) => one.evaluate([documents[5]!], { maxTokens: 60 })),
@@ -156,8 +159,58 @@ describe.skipIf(!hasMilvusLite)(`a store opened by its address${missing}`, () =>
 
     await compactStore(folder);
     expect(await cited()).toEqual((await found(await opened(folder))).map((one) => one.document));
-    expect(memory.stores[0]!.info).toMatchObject({ documents: 4, deleted: 0 });
+    expect(memory.stores[0]!.info).toMatchObject({ documents: 4, deleted: 0, path: url });
     await server.close();
+  }, 120_000);
+
+  it('is verified by its address: every entry is there once, with its document and value', async () => {
+    const store = join(root, 'verified.knn');
+    const place = lite.url('verified');
+    const { entries } = await build(store, place);
+    await removeDocuments(store, { ids: [documents[1]!.id] });
+    await removeFromMilvus(store);
+    const { entries: live } = await datastoreInfo(store);
+    expect(live).toBeLessThan(entries);
+    for (const one of [store, place])
+      expect(await verifyStore(one)).toMatchObject({ entries: live, problems: [] });
+    await expect(verifyStore(place, { repair: true })).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringMatching(/is an address.*knnlm verify STORE --repair/),
+    });
+
+    const { partition, removed } = (await readMilvusHeader(indexFolder(store)))!;
+    const first = firstId(partition);
+    const collection = collectionOf(place);
+    const key = new Float32Array((await datastoreInfo(store)).keyDim);
+    const { start } = (await listDocuments(store))[1]!;
+    await collection.remove(partition.name, `id == ${first + 7}`, {});
+    const row = (entry: number, document: string, value: number) => ({
+      id: first + entry,
+      document,
+      value,
+      key,
+    });
+    const [gone, other] = [documents[0]!, documents[2]!];
+    await collection.upsert(
+      partition.name,
+      [row(start, 'somebody', 1), row(start + 1, other.id, 511), row(removed[0]![0], gone.id, 1)],
+      {},
+    );
+    const problems = [
+      `it holds ${live - 1} of ${live} entries (entry 7, of document "${gone.id}", first of all)`,
+      expect.stringMatching(/^entries that were removed and are still there: 1 /),
+      `entries with another document: 1 (entry ${start}, of document "${other.id}", first of all)`,
+    ].map((problem) => ({ file: place, problem }));
+    expect((await verifyStore(place)).problems).toEqual(problems);
+    const value = {
+      file: place,
+      problem: `entries with another value: 1 (entry ${start + 1}, of document "${other.id}", first of all)`,
+    };
+    // Values are compared where they are.
+    expect((await verifyStore(store)).problems).toEqual([...problems, value]);
+    await verifyStore(store, { repair: true });
+    for (const one of [store, place])
+      expect(await verifyStore(one)).toMatchObject({ entries: live, problems: [] });
   }, 120_000);
 
   it('leaves keys and values to the collection when told to', async () => {
@@ -231,10 +284,6 @@ describe.skipIf(!hasMilvusLite)(`a store opened by its address${missing}`, () =>
     });
     await expect(openKnnLM(url, { model: 'wiki-mini' })).rejects.toMatchObject({
       code: 'MODEL_MISMATCH',
-    });
-    await expect(verifyStore(url)).rejects.toMatchObject({
-      code: 'INVALID_ARGUMENT',
-      message: expect.stringContaining('is an address, not a folder'),
     });
 
     const key = { name: null, tensor: 'k', dim: 8, dtype: 'fp16' as const };
