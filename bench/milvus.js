@@ -8,7 +8,7 @@
  * golden:   the reference numbers of test/fixtures/golden through an exact index on Milvus, of --models.
  * quality:  perplexity of TEXT with the index that STORE gets there, over that of exact search here.
  * speed:    tokens per second of evaluation and generation, there, there by a client that has only the address, and here, in turn,
- *           medians of A B C A B C.
+ *           medians of four turns.
  * overhead: MilvusIndex.search, with exact distances as a store is searched by default and with the server's (rerank 0), over the bare
  *           client's search call with the same vectors, keys of TEXT, in turn: medians and quartiles of each turn's ratio.
  *
@@ -259,7 +259,7 @@ async function speed(stores) {
   for (const [name, run] of Object.entries(work)) {
     const seen = { there: [], address: [], here: [] };
     for (const store of Object.values(stores)) await run(store);
-    for (let turn = 0; turn < 2; turn++)
+    for (let turn = 0; turn < 4; turn++)
       for (const [place, store] of Object.entries(stores)) {
         const started = performance.now();
         await run(store);
