@@ -2,13 +2,13 @@
  * How many searches can be skipped, at which perplexity and how much faster; and what does a tuned store cost on unrelated text?
  *
  *     node bench/skipping.js STORES CORPORA [--domains medical,uscode,techdocs,books] [--tokens 20000] [--documents 40]
- *                            [--shares 0.3,0.5,0.7] [--written 0] [--unrelated wikipedia] [--articles 12]
+ *                            [--shares 0.3,0.5,0.7] [--lists ''] [--written 0] [--unrelated wikipedia] [--articles 12]
  *
  * STORES holds NAME.knn, whose settings are replaced while this runs and put back at its end; CORPORA holds NAME.valid.jsonl.gz, whose
  * documents are cut so that together they give about so many tokens. The store is tuned on every second document; the others are
- * evaluated as a program would, with the constant, with all that tuning found and every search made, and with shares of
- * the searches skipped, and so many tokens are written. So many articles of unrelated text, whole, are read with the store's own
- * settings, as a build finds them. JSON on the last line.
+ * evaluated as a program would, and so many tokens are written: with the constant, with all that tuning found and every search made,
+ * with shares of the searches skipped, and with every search made that reads shares of the lists that an inverted file usually
+ * reads. So many articles of unrelated text, whole, are read with the store's own settings, as a build finds them. JSON on the last line.
  */
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -23,6 +23,7 @@ const { values: options, positionals } = parseArgs({
     tokens: { type: 'string', default: '20000' },
     documents: { type: 'string', default: '40' },
     shares: { type: 'string', default: '0.3,0.5,0.7' },
+    lists: { type: 'string', default: '' },
     written: { type: 'string', default: '0' },
     unrelated: { type: 'string', default: 'wikipedia' },
     articles: { type: 'string', default: '12' },
@@ -40,6 +41,8 @@ const told = ({ lm, knnlm, interval, searched, tokens: count, seconds, retrieval
   tokensPerSecond: round(count / seconds, 0),
   searching: round(retrievalSeconds / seconds, 2),
 });
+
+const sharesOf = (list) => list.split(',').filter(Boolean).map(Number);
 
 /** Tokens a second when a text is written, greedily. */
 async function writing(memory, prompt, count, knn) {
@@ -70,13 +73,17 @@ async function skipped(memory, documents) {
     tuningSeconds: round(tuning.tuningSeconds, 1),
     constant: await scored({ gate: false, cache: false }),
   };
+  const measured = async (request) => ({
+    ...(await scored(request)),
+    ...(await written(request)),
+  });
   // Back and forth, so that what the machine does besides falls on all of them.
-  for (const share of [0, ...options.shares.split(',').map(Number), 0]) {
+  for (const share of [0, ...sharesOf(options.shares), 0]) {
     const name = `skip ${share}`;
-    const request = { adaptive: share };
-    const measured = { ...(await scored(request)), ...(await written(request)) };
-    result[name in result ? `${name} again` : name] = measured;
+    result[name in result ? `${name} again` : name] = await measured({ adaptive: share });
   }
+  for (const effort of sharesOf(options.lists))
+    result[`lists ${effort}`] = await measured({ adaptive: 0, effort });
   return result;
 }
 

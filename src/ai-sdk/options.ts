@@ -11,6 +11,7 @@ const optionsSchema = z.strictObject({
   cache: z.boolean().optional(),
   pointers: z.boolean().optional(),
   adaptive: z.union([z.boolean(), z.number().min(0).max(1)]).optional(),
+  effort: z.number().positive().optional(),
   stores: z.array(z.string()).min(1).optional(),
   excludeDocuments: z.array(z.string()).optional(),
   neighbors: z.int().min(0).optional(),
@@ -32,6 +33,10 @@ export function readOptions(given: unknown): KnnLMOptions {
 }
 
 export function memoryOf(options: KnnLMOptions): GenerateRequest {
-  const { k, lambda, temperature, gate, cache, pointers, adaptive, stores, ...rest } = options;
-  return { ...rest, knn: { k, lambda, temperature, gate, cache, pointers, adaptive, stores } };
+  const { k, lambda, temperature, gate, cache, pointers, adaptive, effort, stores, ...rest } =
+    options;
+  return {
+    ...rest,
+    knn: { k, lambda, temperature, gate, cache, pointers, adaptive, effort, stores },
+  };
 }

@@ -11,6 +11,7 @@ import {
   type MachineOptions,
   machineOptions,
   metadataField,
+  number,
   positiveInteger,
   type RetrievalOptions,
   retrievalSettings,
@@ -33,6 +34,7 @@ export interface MemoryOptions extends StoreOptions, RetrievalOptions {
   pointers?: boolean;
   adaptive?: boolean | number;
   minPointers?: number;
+  effort?: number;
   only?: string[];
   metadata?: Record<string, string>;
   onIndexFailure?: 'error' | 'lm';
@@ -56,6 +58,12 @@ export function addMemoryOptions(command: Command, { forTexts = true } = {}): Co
     "weigh neighbors by the store's lambda and temperature though it has a gate (any of the three above does so too)",
   );
   if (forTexts) addAdaptiveOptions(command);
+  command.addOption(
+    new Option(
+      '--effort <share>',
+      'of the lists that an inverted file usually reads, the share that a search reads: fewer are quicker and miss some of the neighbors (default: 1)',
+    ).argParser(number({ min: 0, above: true })),
+  );
   addStoreOptions(command).option(
     '--store-lambda <name=share>',
     'with several stores, a lambda for each in place of one, by the names of their folders (repeatable)',
@@ -133,6 +141,7 @@ export function memoryRequest(options: MemoryOptions): RetrievalRequest {
     ...(options.pointers !== undefined && { pointers: options.pointers }),
     ...(options.adaptive !== undefined && { adaptive: options.adaptive }),
     ...(options.minPointers !== undefined && { minPointers: options.minPointers }),
+    ...(options.effort !== undefined && { effort: options.effort }),
     ...(options.onIndexFailure && { onIndexFailure: options.onIndexFailure }),
     ...(options.storeLambda && { lambdas: options.storeLambda }),
     ...((options.only || options.metadata) && {

@@ -88,12 +88,14 @@ function partsText({
   pointers,
   minPointers,
   adaptive,
+  effort,
   semantics,
 }: Omit<UsedSettings, 'gate'>): string[] {
   return [
     ...(pointers ? ['pointers'] : []),
     ...(minPointers !== undefined ? [`searches below ${count(minPointers)} pointers`] : []),
     ...(adaptive !== undefined ? [`about ${Math.round(adaptive * 100)}% of searches skipped`] : []),
+    ...(effort !== undefined ? [`${Number(effort.toPrecision(4))} of the usual lists`] : []),
     ...(semantics !== undefined ? [`arithmetic of ${semantics}`] : []),
   ];
 }

@@ -12,6 +12,8 @@ export interface SearchOptions {
   exclude?: readonly IdRange[];
   /** (q) further ranges to leave out, one list per query: sorted, disjoint. */
   excludePerQuery?: readonly (readonly IdRange[])[];
+  /** Of its usual work, what a search may take, where an index can find less for less: above 0, more than 1 too. Default 1. */
+  effort?: number;
   signal?: AbortSignal;
 }
 

@@ -56,10 +56,11 @@ function storeAlone({
   lambda,
   temperature,
   gate,
+  effort,
   stores,
   lambdas,
 }: ResolvedSettings): ResolvedSettings {
-  return { k, lambda, temperature, gate, stores, lambdas };
+  return { k, lambda, temperature, gate, effort, stores, lambdas };
 }
 
 /** Errors: `INVALID_ARGUMENT`, `ABORTED`. */

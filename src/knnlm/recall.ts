@@ -115,6 +115,7 @@ export class Recaller {
       this.#retriever.retrieve(queries, {
         k: settings.k,
         within: settings.lambdas?.map(({ range }) => range),
+        effort: settings.effort,
         exclude,
         ...(own.some((ranges) => ranges.length > 0) && { excludePerQuery: own }),
         signal,

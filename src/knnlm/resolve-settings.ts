@@ -39,6 +39,7 @@ export function resolveSettings(open: OpenStores, request: RetrievalRequest): Re
   const isOwn = given.every((x) => x === undefined);
   if (stores[0]!.datastore.header.pairs) refuseParts(request);
   const gated = base.gate && (request.gate ?? isOwn);
+  const effort = checkEffort(request.effort ?? 1);
   return {
     k,
     lambda,
@@ -50,8 +51,18 @@ export function resolveSettings(open: OpenStores, request: RetrievalRequest): Re
     ...resolveParts(request, isOwn && request.gate !== false ? base : {}, { ...base, temperature }),
     ...(open.stores.length > 1 && { stores: stores.map(({ name }) => name) }),
     ...(lambdas && { lambdas }),
+    ...(effort !== 1 && { effort }),
     ...(request.onIndexFailure === 'lm' && { onIndexFailure: 'lm' as const }),
   };
+}
+
+/** Errors: `INVALID_ARGUMENT`. */
+function checkEffort(effort: number): number {
+  if (effort > 0 && effort < Number.POSITIVE_INFINITY) return effort;
+  throw new KnnLMError(
+    'INVALID_ARGUMENT',
+    `The effort of a search must be above 0, where 1 is the usual, not ${effort}.`,
+  );
 }
 
 /** Errors: `INVALID_ARGUMENT`. */

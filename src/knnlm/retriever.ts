@@ -14,6 +14,8 @@ export interface RetrieveOptions {
   excludePerQuery?: readonly (readonly IdRange[])[];
   /** Searched one by one: the k nearest of each of these ranges, so that rows are as long as all together. Default: all at once. */
   within?: readonly IdRange[];
+  /** See `SearchOptions`. Default 1. */
+  effort?: number;
   signal?: AbortSignal;
 }
 

@@ -1,6 +1,6 @@
 /**
  * Single queries of many requests as batches: those that wait while others are searched go together, which costs less than one by one.
- * A query that finds nothing under way is searched at once. Only queries that want the same k, and leave out the same entries, share a
+ * A query that finds nothing under way is searched at once. Only queries that want the same k and effort, and leave out the same entries, share a
  * search, so each gets what it would get alone.
  */
 import { KnnLMError } from '../errors.ts';
@@ -126,8 +126,8 @@ async function answer(batch: readonly Waiting[], found: Retrieved): Promise<void
 }
 
 /** Equal for queries that may share a search. */
-function kindOf({ k, exclude, within }: SingleOptions): string {
-  return `${k} ${exclude ? rangesText(exclude) : ''} ${within ? JSON.stringify(within) : ''}`;
+function kindOf({ k, effort = 1, exclude, within }: SingleOptions): string {
+  return `${k} ${effort} ${exclude ? rangesText(exclude) : ''} ${within ? JSON.stringify(within) : ''}`;
 }
 
 /** A request names the same ranges with every token. */

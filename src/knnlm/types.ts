@@ -84,6 +84,12 @@ export interface RetrievalRequest extends Partial<RetrievalSettings> {
    */
   adaptive?: boolean | number;
   /**
+   * Of the lists that an inverted file usually reads, what share a search reads: with fewer it is quicker and misses some of the
+   * neighbors, with more it is nearer to exact search. Above 0; of no effect on entries that are searched exactly or by
+   * a server. Default 1.
+   */
+  effort?: number;
+  /**
    * Whose arithmetic a text is scored with: ours, or that of one of the codes that published numbers come from, to hold scores
    * against theirs (`reference-semantics.ts`). For λ, T and k as they are given, without a gate. Default `exact`.
    */
@@ -129,6 +135,8 @@ export interface ResolvedSettings extends RetrievalSettings {
   minPointers?: number;
   /** Searches that promise little are skipped: about this share, those that are expected to gain less than the threshold. */
   skip?: { share: number; threshold: number; parameters: SkipParameters };
+  /** Where it is not 1. */
+  effort?: number;
   semantics?: Semantics;
   /** Datastores read, when several are open. */
   stores?: string[];
@@ -150,6 +158,8 @@ export interface UsedSettings extends RetrievalSettings {
   minPointers?: number;
   /** About this share of the searches was to be skipped, those that promised least. */
   adaptive?: number;
+  /** So many times the usual lists of an inverted file were read. */
+  effort?: number;
   /** The arithmetic of another code was used. */
   semantics?: Semantics;
   /** Names of the datastores read, when several are open. */

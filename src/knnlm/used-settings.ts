@@ -4,7 +4,7 @@ import type { ResolvedSettings, UsedSettings } from './types.ts';
 
 export function usedSettings(settings: ResolvedSettings): UsedSettings {
   const { k, lambda, temperature, gate, stores, lambdas } = settings;
-  const { cache, pointers, minPointers, skip, semantics } = settings;
+  const { cache, pointers, minPointers, skip, effort, semantics } = settings;
   return {
     k,
     lambda,
@@ -14,6 +14,7 @@ export function usedSettings(settings: ResolvedSettings): UsedSettings {
     ...(pointers && { pointers: true as const }),
     ...(minPointers !== undefined && { minPointers }),
     ...(skip && { adaptive: skip.share }),
+    ...(effort !== undefined && { effort }),
     ...(semantics && { semantics }),
     ...(stores && { stores }),
     ...(lambdas && {

@@ -95,9 +95,9 @@ describe('knnlm eval', () => {
   it('scores as another code does, and says what does not go together', async () => {
     const given = ['--k', '8', '--lambda', '0.5', '--knn-temperature', '4', '--max-tokens', '200'];
     const { stdout } = await knnlm(
-      ...['eval', store, text, ...given, '--semantics', 'fairseq', '--json'],
+      ...['eval', store, text, ...given, '--semantics', 'fairseq', '--effort', '0.5', '--json'],
     );
-    expect(JSON.parse(stdout).settings.semantics).toBe('fairseq');
+    expect(JSON.parse(stdout).settings).toMatchObject({ semantics: 'fairseq', effort: 0.5 });
     const { code, stderr } = await knnlm('eval', store, text, '--adaptive', '--no-pointers');
     expect(code).toBe(2);
     expect(stderr).toContain('leave pointers on');

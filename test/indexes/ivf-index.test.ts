@@ -79,6 +79,22 @@ describe('an inverted file', () => {
     expect(recalls[3]).toBeGreaterThan(0.99);
   });
 
+  it('reads a share of the lists that it usually reads, one at least, when asked for less effort', async () => {
+    const usual = index.settings;
+    index.settings = { ...usual, probes: 16 };
+    const find = (options: object) => index.search(queries, { k: 50, ...options });
+    for (const [effort, probes] of [
+      [0.25, 4],
+      [1, 16],
+      [2, 32],
+      [0.001, 1],
+      [1e9, 64],
+    ] as const)
+      expect(await find({ effort })).toEqual(await find({ probes }));
+    expect((await find({ effort: 0.001 })).ids).not.toEqual((await find({})).ids);
+    index.settings = usual;
+  });
+
   it('misses none of the few entries that may be found, wherever their lists are', async () => {
     const few = [7, 1234, 2500, 5999];
     const exclude = few.map((id, i) => [i === 0 ? 0 : few[i - 1]! + 1, id] as [number, number]);

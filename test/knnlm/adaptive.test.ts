@@ -143,6 +143,36 @@ describe.each<[string, RetrievalRequest]>([
   });
 });
 
+it('a search asks the index for as much effort as the request does, wherever a text is read', async () => {
+  const { index } = knnlm.retriever;
+  const search = index.search.bind(index);
+  const asked = new Set<number | undefined>();
+  index.search = (queries, options) => {
+    asked.add(options.effort);
+    return search(queries, options);
+  };
+  const text = part(0).text.slice(0, 60);
+  const read = async (request: RetrievalRequest) => {
+    asked.clear();
+    await knnlm.evaluate([{ ...part(0), text }], request);
+    await scores(text, request);
+    await knnlm.search(text, request);
+    for await (const _ of knnlm.generate(text, { maxTokens: 2, knn: request }));
+    return [...asked];
+  };
+  try {
+    expect(await read({ ...constant, effort: 0.25 })).toEqual([0.25]);
+    expect(await read({ ...constant, effort: 1 })).toEqual([undefined]);
+  } finally {
+    index.search = search;
+  }
+  // Exact search has nothing to do less of.
+  const evaluated = await knnlm.evaluate([part(0)], { ...constant, effort: 0.25 });
+  expect(evaluated.settings.effort).toBe(0.25);
+  expect(evaluated.knnlm.nll).toBe((await knnlm.evaluate([part(0)], constant)).knnlm.nll);
+  expect(() => knnlm.settings({ effort: 0 })).toThrow(/above 0, where 1 is the usual, not 0/);
+});
+
 describe('a store tuned with all of it', () => {
   let tuning: Tuning;
 

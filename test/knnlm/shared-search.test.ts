@@ -81,10 +81,14 @@ describe('queries of many at once', () => {
       index.find(5, { exclude, within: [[0, 3]] }),
       index.find(6),
       index.find(7, { k: 3 }),
+      index.find(8, { effort: 0.5 }),
+      index.find(9, { effort: 1 }),
     ]);
     await index.open();
-    expect((await all).map(({ ids }) => ids.length)).toEqual([2, 3, 2, 2, 2, 2, 3]);
-    expect(index.searches.map(({ queries }) => queries)).toEqual([[1, 6], [2, 7], [3, 4], [5]]);
+    expect((await all).map(({ ids }) => ids.length)).toEqual([2, 3, 2, 2, 2, 2, 3, 2, 2]);
+    const queries = index.searches.map((one) => one.queries);
+    expect(queries).toEqual([[1, 6, 9], [2, 7], [3, 4], [5], [8]]);
+    expect(index.searches[4]!.options.effort).toBe(0.5);
     expect(index.searches[2]!.options.exclude).toEqual(exclude);
     expect(index.searches[3]!.options.within).toEqual([[0, 3]]);
   });

@@ -41,10 +41,13 @@ describe('what stands beside the neighbors', () => {
     const prompt = 'Once upon a time';
     const { choices } = await ok('/v1/completions', {
       ...{ prompt, max_tokens: 12, temperature: 0 },
-      knn: { cache: true, pointers: true },
+      knn: { cache: true, pointers: true, effort: 0.5 },
     });
     const { tokens, settings } = choices[0].knn;
-    expect(settings).toEqual({ ...SETTINGS, gate: false, cache: true, pointers: true });
+    expect(settings).toEqual({
+      ...{ ...SETTINGS, gate: false, effort: 0.5 },
+      ...{ cache: true, pointers: true },
+    });
     const generation = knnlm.generate(prompt, {
       maxTokens: 12,
       knn: { cache: true, pointers: true },

@@ -136,7 +136,7 @@ export class IvfIndex implements VectorIndex {
   async search(queries: Float32Array, options: IvfSearchOptions): Promise<Neighbors> {
     const q = checkSearch(this, queries, options);
     const asked = checkSettings({
-      probes: options.probes ?? this.settings.probes,
+      probes: options.probes ?? this.#probesAt(options.effort),
       rerank: options.rerank ?? this.settings.rerank,
       spreadWeight: options.spreadWeight ?? this.settings.spreadWeight,
     });
@@ -215,6 +215,12 @@ export class IvfIndex implements VectorIndex {
 
   async close(): Promise<void> {
     await Promise.all(this.#pools.map((pool) => pool.close()));
+  }
+
+  /** Lists that are usually read, or a share of them. */
+  #probesAt(effort = 1): number {
+    const lists = Math.round(this.settings.probes * effort);
+    return Math.max(1, Math.min(this.header.lists, lists));
   }
 
   /** The fewer entries may be found, the more lists are read: all of them in the end, so that none is missed for being alone. */

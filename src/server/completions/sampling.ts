@@ -12,8 +12,12 @@ const DEFAULT_NEIGHBORS = 4;
 /** Settings of retrieval, without what only says what to tell. */
 export function retrievalOf(fields: KnnFields | null | undefined): RetrievalRequest {
   const { on_index_failure: onIndexFailure, ...own } = fields ?? {};
-  const { k, lambda, temperature, gate, cache, pointers, adaptive, stores } = own;
-  return { k, lambda, temperature, gate, cache, pointers, adaptive, stores, onIndexFailure };
+  const { k, lambda, temperature, gate, effort, stores } = own;
+  const { cache, pointers, adaptive } = own;
+  return {
+    ...{ k, lambda, temperature, gate, effort, stores },
+    ...{ cache, pointers, adaptive, onIndexFailure },
+  };
 }
 
 /** Neighbors to tell per token. */
@@ -75,11 +79,12 @@ function seedOf(seed: number, choice: number): number {
 }
 
 export function toldSettings(settings: ResolvedSettings): UsedSettings {
-  const { k, lambda, temperature, gate, cache, pointers, skip } = settings;
+  const { k, lambda, temperature, gate, cache, pointers, skip, effort } = settings;
   return {
     ...{ k, lambda, temperature, gate: gate !== undefined },
     ...(cache && { cache: true as const }),
     ...(pointers && { pointers }),
     ...(skip && { adaptive: skip.share }),
+    ...(effort !== undefined && { effort }),
   };
 }

@@ -53,6 +53,13 @@ const retrieval = {
     .describe(
       "Whether the store's gate weighs the neighbors. Default: when none of the three above is given.",
     ),
+  effort: z
+    .number()
+    .positive()
+    .optional()
+    .describe(
+      'Of the lists that an inverted file usually reads, what share a search reads: fewer are quicker and miss some of the neighbors. Default 1.',
+    ),
   stores: z
     .array(z.string())
     .min(1)
@@ -124,6 +131,10 @@ export const usedSettings = z
     cache: z.literal(true).optional().describe('The text read so far was remembered.'),
     pointers: z.literal(true).optional().describe('Neighbors were followed from token to token.'),
     adaptive: share.optional().describe('About what share of the searches was to be skipped.'),
+    effort: z
+      .number()
+      .optional()
+      .describe('So many times the usual lists of an inverted file were read.'),
   })
   .describe('Settings as they were used.');
 export type UsedSettings = z.infer<typeof usedSettings>;
