@@ -61,9 +61,15 @@ export async function* generate(
         if (options.end) ended = { ...(await describeToken(id, '', prediction)), end: true };
         break;
       }
+      const text = stops.push(stream.push(id));
+      // The model reads on while the token before is told.
+      const isLast = stops.found || tokens.length + 1 === maxTokens;
+      const reading = isLast ? undefined : reader.read([id]);
+      // Whoever stops listening while it reads does not hear of it.
+      reading?.catch(() => {});
+      memory.observe(id);
       // A token is told one step late: only then is it certain that no held-back text belongs to it.
       if (tokens.length > 0) yield tokens.at(-1)!;
-      const text = stops.push(stream.push(id));
       tokens.push(await describeToken(id, text, prediction));
       if (prediction.failed !== undefined) failures.add(1, prediction.failed);
       if (stops.found) {
@@ -71,8 +77,7 @@ export async function* generate(
         break;
       }
       seen.add(id);
-      memory.observe(id);
-      if (tokens.length < maxTokens) await reader.read([id]);
+      await reading;
     }
   } finally {
     await reader.close();
