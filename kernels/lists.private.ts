@@ -6,7 +6,7 @@
  *
  * Found rows are pairs (u32 id, bits of the f32 estimate): as little-endian u64 they order by distance, then by id.
  */
-import { fourDots } from './lib/dots';
+import { fourDots, fourDotsOf } from './lib/dots';
 
 export { distances } from './distance';
 export {
@@ -19,6 +19,7 @@ export {
   sumTables,
 } from './lib/product-codes';
 export { addProducts, encodeProducts, residuals, rotate } from './lib/product-encode';
+export { rotated, sketched, sketchRows, sketchTables } from './lib/sketch';
 export { accumulate, quantize } from './quantize';
 
 // @ts-ignore: decorator
@@ -66,6 +67,82 @@ export function collect(
     }
   }
   return <i32>((out - start) >> 3);
+}
+
+/**
+ * `collect` over some rows of a list, by their numbers.
+ * @param rows (count) u32
+ */
+export function collectRows(
+  codes: usize,
+  scales: usize,
+  biases: usize,
+  ids: usize,
+  width: i32,
+  rows: usize,
+  count: i32,
+  query: usize,
+  correction: i32,
+  slope: f32,
+  norm: f32,
+  limit: f32,
+  out: usize,
+): i32 {
+  const correct = i32x4.splat(correction);
+  const slopes = f32x4.splat(slope);
+  const norms = f32x4.splat(norm);
+  const limits = f32x4.splat(limit);
+  const start = out;
+  let touched = i32x4.splat(0);
+  for (let i = 0; i < count; i += 4) {
+    const at = rows + (<usize>i << 2);
+    const last = count - 1 - i;
+    // The next rows are on their way while these are compared.
+    for (let j = min(4, last + 1); j < min(8, last + 1); j++) {
+      const next = codes + <usize>load<u32>(at + (<usize>j << 2)) * <usize>width;
+      for (let byte: usize = 0; byte < <usize>width; byte += 64) {
+        touched = v128.or(touched, v128.load(next + byte));
+      }
+    }
+    const row0 = <usize>load<u32>(at);
+    const row1 = <usize>load<u32>(at + (<usize>min(1, last) << 2));
+    const row2 = <usize>load<u32>(at + (<usize>min(2, last) << 2));
+    const row3 = <usize>load<u32>(at + (<usize>min(3, last) << 2));
+    const dots = fourDotsOf(
+      codes + row0 * <usize>width,
+      codes + row1 * <usize>width,
+      codes + row2 * <usize>width,
+      codes + row3 * <usize>width,
+      width,
+      query,
+      correct,
+    );
+    const scale = gather(scales, row0, row1, row2, row3);
+    const bias = gather(biases, row0, row1, row2, row3);
+    const found = estimate(dots, slopes, norms, scale, bias);
+    let mask = i32x4.bitmask(f32x4.le(found, limits));
+    if (last < 3) mask &= (1 << (last + 1)) - 1;
+    // Without branches: which rows are near enough cannot be foretold, and is known late.
+    v128.store(0, found);
+    v128.store(16, gather(ids, row0, row1, row2, row3));
+    for (let lane: usize = 0; lane < 16; lane += 4, mask >>= 1) {
+      store<u32>(out, load<u32>(16 + lane));
+      store<u32>(out, load<u32>(lane), 4);
+      out += <usize>(mask & 1) << 3;
+    }
+  }
+  v128.store(0, touched);
+  return <i32>((out - start) >> 3);
+}
+
+/** Four numbers of a column of f32. */
+// @ts-ignore: decorator
+@inline
+function gather(column: usize, a: usize, b: usize, c: usize, d: usize): v128 {
+  let four = v128.load32_zero(column + (a << 2));
+  four = v128.load32_lane(column + (b << 2), four, 1);
+  four = v128.load32_lane(column + (c << 2), four, 2);
+  return v128.load32_lane(column + (d << 2), four, 3);
 }
 
 /** Dot products of four columns of one row: high digits count 2^shift, low digits lie `part` bytes behind. */

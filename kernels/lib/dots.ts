@@ -28,17 +28,29 @@ function sumLanes(a: v128, b: v128, c: v128, d: v128): v128 {
 // @ts-ignore: decorator
 @inline
 export function fourDots(row: usize, width: usize, query: usize, correction: v128): v128 {
+  return fourDotsOf(row, row + width, row + 2 * width, row + 3 * width, width, query, correction);
+}
+
+/** The same of rows anywhere. */
+// @ts-ignore: decorator
+@inline
+export function fourDotsOf(
+  row0: usize,
+  row1: usize,
+  row2: usize,
+  row3: usize,
+  width: usize,
+  query: usize,
+  correction: v128,
+): v128 {
   let a = i32x4.splat(0);
   let b = i32x4.splat(0);
   let c = i32x4.splat(0);
   let d = i32x4.splat(0);
-  const row1 = row + width;
-  const row2 = row1 + width;
-  const row3 = row2 + width;
   for (let j: usize = 0; j < width; j += 16) {
     const q0 = v128.load(query + (j << 1));
     const q1 = v128.load(query + (j << 1), 16);
-    a = step(a, v128.load(row + j), q0, q1);
+    a = step(a, v128.load(row0 + j), q0, q1);
     b = step(b, v128.load(row1 + j), q0, q1);
   }
   for (let j: usize = 0; j < width; j += 16) {

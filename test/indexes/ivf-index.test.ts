@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { closeSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,6 +6,10 @@ import { crc32 } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { buildIvf, defaultLists } from '../../dist/indexes/ivf/build-ivf.js';
 import { IvfIndex } from '../../dist/indexes/ivf/ivf-index.js';
+import { compileListKernels, KernelMemory, Layout } from '../../dist/indexes/ivf/list-kernels.js';
+import { ListSketches, sketchAddresses } from '../../dist/indexes/ivf/list-sketches.js';
+import { listLayout } from '../../dist/indexes/ivf/lists-file.js';
+import { type OpenTable, openTable, readFully } from '../../dist/indexes/ivf/open-table.js';
 import type { KeySource } from '../../dist/math/vectors.js';
 import { bruteForce, expectNeighbors, indexSuite } from './index-suite.ts';
 import { clustered } from './vectors.ts';
@@ -226,6 +230,103 @@ describe('an inverted file', () => {
     ]);
   });
 });
+
+describe('lists of rows wide enough for sketches', () => {
+  // 192 is no power of two: its dimensions are turned in blocks of 64.
+  it.each([128, 192])('gives the same neighbors when rows are passed over (d = %d)', async (d) => {
+    const keys = clustered(8000, d, 40, 5);
+    const queries = clustered(24, d, 40, 6);
+    const { index, folder, sources } = await indexed(keys, d, { lists: 40 });
+    const options = { k: 60, probes: 24, rerank: 0 };
+    // A list is sketched when it is wanted for the second time.
+    const whole = await index.search(queries, options);
+    await index.search(queries, options);
+    for (let q = 0; q < 24; q++) {
+      const alone = await index.search(queries.slice(q * d, (q + 1) * d), options);
+      expect(alone.ids).toEqual(whole.ids.slice(q * 60, (q + 1) * 60));
+      expect(alone.distances).toEqual(whole.distances.slice(q * 60, (q + 1) * 60));
+    }
+    expect(await index.search(queries, options)).toEqual(whole);
+    const one = await IvfIndex.open({ folder, sources, threads: 1 });
+    for (let i = 0; i < 3; i++) expect(await one.search(queries, options)).toEqual(whole);
+    await one.close();
+    await index.close();
+  });
+
+  it('tells most rows of a list to be too far, and none of the near ones', async () => {
+    const d = 128;
+    const keys = clustered(3000, d, 2, 7);
+    const { index, folder } = await indexed(keys, d, { lists: 4 });
+    const { header } = index;
+    const table = openTable(join(folder, header.file.name), header);
+    const layout = new Layout();
+    const at = sketchAddresses(layout, table.layout.padded, 1024);
+    const room = layout.take(2 ** 20);
+    const memory = new KernelMemory(await compileListKernels(), layout.end);
+    const sketches = new ListSketches(memory, at, table);
+    const list = [...table.rows.keys()].find((l) => table.rows[l]! >= 200)!;
+    const count = Math.min(1024, table.rows[list]!);
+    const { offsets, handle } = table;
+    const bytes = offsets[list + 1]! - offsets[list]!;
+    const file = { path: folder, position: offsets[list]! };
+    readFully(handle, memory.u8.subarray(room, room + bytes), file);
+    const parts = listLayout(table.rows[list]!, table.layout.padded);
+    const extra = room + 2 ** 19;
+    const lies = { number: list, codes: room + parts.codes, scales: room + parts.scales };
+    sketches.make(lies, extra);
+    const decoded = decodeRows(memory, table, room + parts.codes, room + parts.scales, count);
+    const center = decodeCenter(table, list);
+    let [kept, near] = [0, 0];
+    for (let q = 0; q < 50; q++) {
+      const query = keys.slice(q * 50 * d, (q * 50 + 1) * d);
+      const { mean, unit } = table.space;
+      const z = query.map((x, j) => (x - mean[j]!) / unit);
+      const distances = decoded.map((row) => squared(z, row));
+      const limit = [...distances].sort((a, b) => a - b)[9]!;
+      sketches.begin(query);
+      const rows = { list, address: extra, first: 0, count, centerDistance: squared(z, center) };
+      const { found, count: passed } = sketches.mayBeWithin(limit, 0, rows);
+      const numbers = new Set(memory.u32.subarray(found / 4, found / 4 + passed));
+      kept += passed;
+      for (const [row, distance] of distances.entries()) {
+        if (distance > limit) continue;
+        near++;
+        expect(numbers.has(row)).toBe(true);
+      }
+    }
+    expect(near).toBeGreaterThanOrEqual(500);
+    expect(kept).toBeLessThan(0.6 * 50 * count);
+    closeSync(handle);
+    await index.close();
+  });
+});
+
+const squared = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
+  let sum = 0;
+  for (let j = 0; j < b.length; j++) sum += ((a[j] ?? 0) - b[j]!) ** 2;
+  return sum;
+};
+
+function decodeRows(
+  { u8, f32 }: KernelMemory,
+  { layout, space }: OpenTable,
+  codes: number,
+  scales: number,
+  count: number,
+): number[][] {
+  return Array.from({ length: count }, (_, i) =>
+    Array.from(
+      space.scale,
+      (s, j) => (u8[codes + i * layout.padded + j]! - 128) * s * f32[scales / 4 + i]!,
+    ),
+  );
+}
+
+function decodeCenter({ bytes, layout, space }: OpenTable, list: number): number[] {
+  const scale = new Float32Array(bytes.buffer, layout.scales, layout.lists)[list]!;
+  const start = layout.codes + list * layout.padded;
+  return Array.from(space.scale, (s, j) => (bytes[start + j]! - 128) * s * scale);
+}
 
 describe('a damaged inverted file', () => {
   const dim = 16;

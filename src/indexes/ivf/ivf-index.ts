@@ -29,6 +29,7 @@ import {
 } from './ivf-task.ts';
 import { compileListKernels } from './list-kernels.ts';
 import { mergeRanked } from './merge-ranked.ts';
+import { newLimits } from './shared-limits.ts';
 
 export interface OpenIvfOptions {
   /** Folder of the index files. */
@@ -256,6 +257,7 @@ export class IvfIndex implements VectorIndex {
       exclude,
       excludePerQuery,
       control,
+      limits: newLimits(queries.length / this.dim, this.#pools.length),
     };
     const found = await Promise.all(this.#pools.map((pool) => pool.run<RankedRows>(task)));
     if (rerank > 0) await this.#rerank(tile, found, depth);

@@ -37,6 +37,8 @@ export interface ProbeTask {
   /** (q) further ones. */
   excludePerQuery: FlatRanges[] | undefined;
   control: Int32Array;
+  /** (q, workers) `SharedLimits` */
+  limits: Uint32Array;
 }
 
 /** Places of the shared numbers by which a search is stopped and followed. */

@@ -5,14 +5,23 @@ import { yieldToEventLoop } from '../../worker-priority.ts';
 import { bytesPerKey } from '../chunk.ts';
 import { IntegerProduct } from '../integer-product.ts';
 import type { Answer } from '../worker-pool.ts';
-import type { ListTask, ListWorkerStart, RankedRows, ReadyResult } from './ivf-task.ts';
+import {
+  BLOCK_ROWS,
+  type ListTask,
+  type ListWorkerStart,
+  type RankedRows,
+  type ReadyResult,
+} from './ivf-task.ts';
 import { ListCache } from './list-cache.ts';
 import { KernelMemory, Layout, MOST_MEMORY_BYTES } from './list-kernels.ts';
-import { ListSearch, searchLayout } from './list-search.ts';
+import { ListSearch } from './list-search.ts';
+import { ListSketches, sketchAddresses, sketchBlock, sketchBytes } from './list-sketches.ts';
+import { roundUp } from './lists-file.ts';
 import { MeasureCodes } from './measure-codes.ts';
-import { openTable } from './open-table.ts';
+import { type OpenTable, openTable } from './open-table.ts';
 import { ProductLists, productAddresses } from './product-lists.ts';
 import { Reranker, rerankLayout } from './rerank.ts';
+import { searchLayout } from './row-scanner.ts';
 
 yieldToEventLoop();
 
@@ -29,9 +38,14 @@ async function open(): Promise<ReadyResult> {
   const layout = new Layout();
   const at = searchLayout(layout, table.layout);
   const productAt = header.codec && productAddresses(layout, table);
+  const { padded } = table.layout;
+  const isSketched = !header.codec && sketchBlock(padded) !== undefined;
+  const sketchAt = isSketched ? sketchAddresses(layout, padded, BLOCK_ROWS) : undefined;
+  const extraBytes = (list: number): number =>
+    isSketched ? sketchBytes(table.rows[list]!, padded) : 0;
   const { dtype } = sources[0] ?? {};
   const rerankAt = dtype && rerankLayout(layout, header.dim, bytesPerKey(dtype, header.dim));
-  const bytes = ringBytes(table.offsets, MOST_MEMORY_BYTES - layout.end);
+  const bytes = ringBytes(table, extraBytes, MOST_MEMORY_BYTES - layout.end);
   const start = layout.take(bytes);
   const memory = new KernelMemory(module, layout.end);
   const { handle, offsets, checksums } = table;
@@ -43,20 +57,29 @@ async function open(): Promise<ReadyResult> {
     handle,
     offsets,
     checksums,
+    extraBytes,
   });
+  const sketches = sketchAt && new ListSketches(memory, sketchAt, table);
   const productLists = productAt && new ProductLists(memory, productAt, table);
-  search = new ListSearch({ memory, at, table, cache, product, productLists, has });
+  search = new ListSearch({
+    ...{ memory, at, table, cache, product, productLists, sketches },
+    ...{ worker, workers, has },
+  });
   if (rerankAt) reranker = new Reranker(memory, rerankAt, sources, header.dim);
   else if (productLists) codes = new MeasureCodes({ memory, at, table, cache, productLists, has });
   return { memoryBytes: bytes + table.layout.end };
 }
 
 /** Room for all of this worker's lists, or for what it may hold, but for its largest one at least. */
-function ringBytes(offsets: Float64Array, most: number): number {
+function ringBytes(
+  { offsets }: OpenTable,
+  extraBytes: (list: number) => number,
+  most: number,
+): number {
   let all = 0;
   let largest = 0;
   for (let l = worker; l + 1 < offsets.length; l += workers) {
-    const bytes = offsets[l + 1]! - offsets[l]!;
+    const bytes = roundUp(offsets[l + 1]! - offsets[l]!, 64) + extraBytes(l);
     all += bytes;
     largest = Math.max(largest, bytes);
   }

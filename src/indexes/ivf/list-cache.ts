@@ -6,6 +6,7 @@ import { readSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
 import { ioError } from '../../errors.ts';
 import { corruptIndex } from './ivf-header.ts';
+import { roundUp } from './lists-file.ts';
 
 export interface ListCacheOptions {
   /** The worker's memory. */
@@ -19,12 +20,25 @@ export interface ListCacheOptions {
   offsets: Float64Array;
   /** (L) CRC-32 */
   checksums: Uint32Array;
+  /** Room behind a list, for what is made of it. */
+  extraBytes: (list: number) => number;
+}
+
+/** A list in memory. */
+export interface HeldList {
+  address: number;
+  /** Of the room behind it. */
+  extra: number;
+  /** How often it was wanted before. */
+  uses: number;
+  /** Whether there is something in that room. */
+  hasExtra: boolean;
 }
 
 export class ListCache {
   readonly #o: ListCacheOptions;
-  /** Address of each list in memory, oldest first. */
-  readonly #held = new Map<number, number>();
+  /** The lists in memory, oldest first. */
+  readonly #held = new Map<number, HeldList>();
   #next: number;
 
   constructor(options: ListCacheOptions) {
@@ -39,13 +53,22 @@ export class ListCache {
 
   /** Address of a list, good until the next call. Errors: `STORE_CORRUPT`, `IO`. */
   get(list: number): number {
-    return this.#held.get(list) ?? this.#read(list);
+    return this.take(list).address;
   }
 
-  #read(list: number): number {
-    const { u8, path, handle, offsets, checksums } = this.#o;
+  /** A list with the room behind it, good until the next call. Errors: `STORE_CORRUPT`, `IO`. */
+  take(list: number): HeldList {
+    const held = this.#held.get(list);
+    if (!held) return this.#read(list);
+    held.uses++;
+    return held;
+  }
+
+  #read(list: number): HeldList {
+    const { u8, path, handle, offsets, checksums, extraBytes } = this.#o;
     const bytes = offsets[list + 1]! - offsets[list]!;
-    const address = this.#makeRoom(bytes);
+    const extra = roundUp(bytes, 64);
+    const address = this.#makeRoom(extra + extraBytes(list));
     const target = u8.subarray(address, address + bytes);
     for (let done = 0; done < bytes; ) {
       let got: number;
@@ -60,8 +83,9 @@ export class ListCache {
     if (crc32(target) !== checksums[list]) {
       throw corruptIndex(`List ${list} of the index file ${path} does not match its checksum`);
     }
-    this.#held.set(list, address);
-    return address;
+    const held = { address, extra: address + extra, uses: 0, hasExtra: false };
+    this.#held.set(list, held);
+    return held;
   }
 
   #makeRoom(bytes: number): number {
@@ -79,7 +103,7 @@ export class ListCache {
 
   /** Forgets lists from the oldest on, as long as they are in the way. */
   #drop(isInTheWay: (address: number) => boolean): void {
-    for (const [list, address] of this.#held) {
+    for (const [list, { address }] of this.#held) {
       if (!isInTheWay(address)) return;
       this.#held.delete(list);
     }

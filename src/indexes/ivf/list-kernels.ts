@@ -12,6 +12,7 @@ export type ListKernels = Record<
   | 'collectProductBlocks'
   | 'collectProductCodes'
   | 'collectProducts'
+  | 'collectRows'
   | 'decodeGaps'
   | 'distances'
   | 'encodeProducts'
@@ -24,6 +25,10 @@ export type ListKernels = Record<
   | 'quantize'
   | 'residuals'
   | 'rotate'
+  | 'rotated'
+  | 'sketched'
+  | 'sketchRows'
+  | 'sketchTables'
   | 'sortPairs'
   | 'sumTables',
   Kernel

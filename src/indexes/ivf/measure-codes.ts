@@ -6,10 +6,10 @@ import { encodeQuery } from '../query-code.ts';
 import type { MeasureTask } from './ivf-task.ts';
 import type { ListCache } from './list-cache.ts';
 import type { KernelMemory } from './list-kernels.ts';
-import { RANGE, type SearchLayout } from './list-search.ts';
 import type { OpenTable } from './open-table.ts';
 import { BLOCK } from './product-list.ts';
 import type { ProductLists } from './product-lists.ts';
+import { RANGE, type SearchLayout } from './row-scanner.ts';
 
 export interface MeasureCodesOptions {
   memory: KernelMemory;
