@@ -11,7 +11,7 @@ export interface ClientHit {
   key?: ArrayLike<number>;
 }
 
-/** Of one query, (n) each. */
+/** Of one query, (n) each, nearest first in the server's eyes. */
 export interface Hits {
   /** Entries of the datastore. */
   ids: Uint32Array;

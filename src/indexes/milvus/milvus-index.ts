@@ -369,9 +369,9 @@ export class MilvusIndex implements VectorIndex {
   }
 
   async #deliver({ queries, found, settings, signal }: Search, result: Neighbors): Promise<void> {
-    const isExact = settings.rerank > 0 && !this.#fetchesKeys;
+    const isRanked = settings.rerank > 0 && !this.#fetchesKeys;
     const ranked =
-      isExact && (await rankHits(await this.#openRanker(), { queries, found, signal }));
+      isRanked && (await rankHits(await this.#openRanker(), { queries, found, signal }));
     const { k, ids, distances, values } = result;
     const breather = new Breather();
     for (const [row, hits] of found.entries()) {

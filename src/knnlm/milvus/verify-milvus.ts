@@ -131,13 +131,15 @@ async function compareRows(
     // Where the server alone has them, samples are all that is known.
     const values = datastore.remote ? undefined : await datastore.valueRange(from, to);
     const seen = new Uint8Array(to - from);
+    let own = datastore.documents.locate(from).document;
     for (const { id, document, value } of rows) {
       const entry = Number(id) - first;
+      if (entry < own.start || entry >= own.start + own.length)
+        own = datastore.documents.locate(entry).document;
       const known = values ? values[entry - from] : sampled.get(entry);
       if (includesId(removed, entry)) left.add(entry);
       else if (seen[entry - from]!++ > 0) doubled.add(entry);
-      else if (startOf(datastore.documents.locate(entry).document.id) !== document)
-        otherDocument.add(entry);
+      else if (startOf(own.id) !== document) otherDocument.add(entry);
       else if (known !== undefined && known !== Number(value)) otherValue.add(entry);
     }
     for (let entry = from; entry < to; entry++) {
