@@ -40,7 +40,8 @@ const run = async (clients, knn, seconds = Number(options.seconds)) => {
 };
 const alone = { knn: { lambda: 0 } };
 
-await run(4, {}, 3);
+// Until code is compiled, and lists are in memory.
+await run(16, {}, 10);
 const report = { store, model: server.model, entries: server.entries };
 for (const clients of options.clients.split(',').map(Number)) {
   const pairs = [];

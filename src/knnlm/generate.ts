@@ -44,14 +44,16 @@ export async function* generate(
   const promptIds = await promptTokens(prompt, model);
   const stream = model.tokenizer.stream({ continuing: promptIds.length > 0 });
   const seen = new Set<number>(promptIds);
-  const memory = await TextMemory.open(promptIds, { model, retriever }, options);
   const reader = await SequenceReader.open(model, options);
+  const memory = await begin().catch(async (error: unknown) => {
+    await reader.close();
+    throw error;
+  });
   const tokens: GeneratedToken[] = [];
   const failures = new MemoryFailures();
   let ended: GeneratedToken | undefined;
   let finishReason: Generation['finishReason'] = 'length';
   try {
-    if (maxTokens > 0) await reader.read([model.tokenizer.bos, ...promptIds]);
     while (tokens.length < maxTokens) {
       if (options.signal?.aborted) throw new KnnLMError('ABORTED', 'The generation was stopped.');
       const prediction = await memory.predict(reader.next);
@@ -99,6 +101,13 @@ export async function* generate(
     searched: memory.searched,
     ...failures.result,
   };
+
+  /** The prompt is read once, for its last state and for what a cache remembers of it. */
+  async function begin(): Promise<TextMemory> {
+    const inputs = [model.tokenizer.bos, ...promptIds];
+    const keys = maxTokens > 0 ? await reader.readBeginning(inputs) : undefined;
+    return TextMemory.open(promptIds, { model, retriever, keys }, options);
+  }
 
   async function describeToken(
     id: number,

@@ -29,15 +29,35 @@ export class SequenceReader {
   }
 
   async read(tokens: Iterable<number>): Promise<NextToken> {
+    this.#next = await this.#decoder.read(this.#take(tokens));
+    return this.#next;
+  }
+
+  /**
+   * As `read`, at the beginning of a text.
+   * @returns (T, d) the keys after each token; undefined when they are of more than one window
+   */
+  async readBeginning(tokens: Iterable<number>): Promise<Float32Array | undefined> {
+    const unread = this.#take(tokens);
+    if (this.#start > 0) {
+      this.#next = await this.#decoder.read(unread);
+      return undefined;
+    }
+    const { keys, logProbs } = await this.#decoder.readKeys(unread);
+    const dim = keys.length / unread.length;
+    this.#next = { key: keys.slice(keys.length - dim), logProbs };
+    return keys;
+  }
+
+  /** What the decoder has to read for the state after the last of the tokens. */
+  #take(tokens: Iterable<number>): number[] {
     this.#inputs.push(...tokens);
     const start = windowStart(this.#inputs.length - 1, this.#plan);
     if (start !== this.#start) {
       this.#decoder.reset();
       this.#start = start;
     }
-    const unread = this.#inputs.slice(start + this.#decoder.position);
-    this.#next = await this.#decoder.read(unread);
-    return this.#next;
+    return this.#inputs.slice(start + this.#decoder.position);
   }
 
   close(): Promise<void> {

@@ -50,14 +50,22 @@ export class TextMemory {
     this.#plan = options;
   }
 
-  /** @param text token ids read so far, BOS left out. Errors: `ABORTED`. */
+  /**
+   * @param text token ids read so far, BOS left out
+   * @param parts.keys (T, d) the states that predicted them, where they are known; otherwise they are read
+   * Errors: `ABORTED`.
+   */
   static async open(
     text: ArrayLike<number>,
-    parts: { model: LanguageModel; retriever: Retriever },
+    parts: { model: LanguageModel; retriever: Retriever; keys?: Float32Array | undefined },
     options: RecallerOptions & WindowPlan,
   ): Promise<TextMemory> {
     const memory = new TextMemory(parts.model, parts.retriever, options);
-    if (options.settings.cache) await memory.#remember(Int32Array.from(text), options.signal);
+    if (options.settings.cache) {
+      memory.#cache = await ContinuousCache.open(parts.model.info.keyDim);
+      if (parts.keys) memory.#add(parts.keys, text);
+      else await memory.#remember(Int32Array.from(text), options.signal);
+    }
     memory.#moveTo(text.length);
     return memory;
   }
@@ -114,8 +122,6 @@ export class TextMemory {
 
   /** The states that predicted the text's last tokens, by the same windows that any text is read in. */
   async #remember(text: Int32Array, signal: AbortSignal | undefined): Promise<void> {
-    const { keyDim } = this.#model.info;
-    this.#cache = await ContinuousCache.open(keyDim);
     if (text.length === 0) return;
     const inputs = new Int32Array(text.length);
     inputs.set(text.subarray(0, text.length - 1), 1);
@@ -127,10 +133,17 @@ export class TextMemory {
       windows.map(({ start, length }) => inputs.subarray(start, start + length)),
       { signal },
     );
+    const { keyDim } = this.#model.info;
     for (const [w, { start, length, seen }] of windows.entries()) {
-      for (let i = seen; i < length; i++)
-        this.#cache.add(keys[w]!.subarray(i * keyDim, (i + 1) * keyDim), text[start + i]!);
+      this.#add(keys[w]!.subarray(seen * keyDim), text.subarray(start + seen, start + length));
     }
+  }
+
+  /** @param keys (T, d), or more @param tokens (T) that came after them */
+  #add(keys: Float32Array, tokens: ArrayLike<number>): void {
+    const { keyDim } = this.#model.info;
+    for (let i = 0; i < tokens.length; i++)
+      this.#cache!.add(keys.subarray(i * keyDim, (i + 1) * keyDim), tokens[i]!);
   }
 }
 

@@ -100,6 +100,11 @@ export interface Decoder {
    */
   readAll(tokens: ArrayLike<number>): Promise<ReadStates>;
   /**
+   * As `readAll`, with probabilities after the last token alone, which costs what `read` costs.
+   * @returns keys (T, d) and natural-log probabilities (1, V)
+   */
+  readKeys(tokens: ArrayLike<number>): Promise<ReadStates>;
+  /**
    * Goes on with several texts side by side, as the beams of a search do; each has read as many tokens as the others.
    * @param parents (B) which of the texts before each continues; 0 alone after `read`
    * @param tokens (B) the next token of each

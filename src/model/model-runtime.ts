@@ -194,10 +194,14 @@ export class ModelRuntime {
     return this.#decoding.read(id, tokens);
   }
 
-  /** Reads the tokens after those read before; the states after each. */
-  async readAll(id: number, tokens: Int32Array): Promise<ReadStates> {
+  /** Reads the tokens after those read before; the states after each, with `keys` log-probabilities after the last alone. */
+  async readAll(
+    id: number,
+    tokens: Int32Array,
+    wanted: 'all' | 'keys' = 'all',
+  ): Promise<ReadStates> {
     await this.prepare('decode');
-    return this.#decoding.readAll(id, tokens);
+    return this.#decoding.readAll(id, tokens, wanted);
   }
 
   /** `Decoder.step` */

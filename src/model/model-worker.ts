@@ -114,8 +114,8 @@ async function answer(name: RequestName, request: unknown): Promise<Answer> {
       return { response: next, transfer: [next.key, next.logProbs].map(bufferOf) };
     }
     case 'readAll': {
-      const { decoder, tokens } = request as Request<'readAll'>;
-      const states = await runtime.readAll(decoder, tokens);
+      const { decoder, tokens, wanted } = request as Request<'readAll'>;
+      const states = await runtime.readAll(decoder, tokens, wanted);
       return { response: states, transfer: [states.keys, states.logProbs].map(bufferOf) };
     }
     case 'step': {

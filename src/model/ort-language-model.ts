@@ -295,7 +295,17 @@ class WorkerDecoder implements Decoder {
 
   async readAll(tokens: ArrayLike<number>): Promise<ReadStates> {
     this.#checkAlone();
-    return this.#worker.request('readAll', { decoder: this.#id, tokens: this.#take(tokens) });
+    return this.#readAll(tokens, 'all');
+  }
+
+  async readKeys(tokens: ArrayLike<number>): Promise<ReadStates> {
+    this.#checkAlone();
+    return this.#readAll(tokens, 'keys');
+  }
+
+  #readAll(tokens: ArrayLike<number>, wanted: 'all' | 'keys'): Promise<ReadStates> {
+    const request = { decoder: this.#id, tokens: this.#take(tokens), wanted };
+    return this.#worker.request('readAll', request);
   }
 
   async step(parents: readonly number[], tokens: ArrayLike<number>): Promise<ReadStates> {

@@ -66,7 +66,7 @@ export interface Requests {
     response: { key: Float32Array; logProbs: Float32Array };
   };
   readAll: {
-    request: { decoder: number; tokens: Int32Array };
+    request: { decoder: number; tokens: Int32Array; wanted: 'all' | 'keys' };
     response: { keys: Float32Array; logProbs: Float32Array };
   };
   step: {

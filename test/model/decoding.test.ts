@@ -206,6 +206,21 @@ describe('texts decoded at the same time', () => {
     model.endDecoding(decoder);
     expectSame(await courses, await oneByOne(others, 20));
   });
+
+  it('may be asked for the key after each token with probabilities after the last, beside others', async () => {
+    const [text, ...others] = texts(5, 200).map((one) => Int32Array.of(...one, 5, 6, 7, 8));
+    const model = await runtime();
+    const courses = Promise.all(others.map((other) => goOn(model, other, 20)));
+    const [decoder, second] = [await model.startDecoding(), await model.startDecoding()];
+    const all = await model.readAll(decoder, text!);
+    const keys = await model.readAll(second, text!, 'keys');
+    expect(keys.keys.length).toBe(all.keys.length);
+    expect(maxDifference(keys.keys, all.keys)).toBeLessThan(ROUNDING);
+    expect(keys.logProbs.length).toBe(512);
+    expect(maxDifference(keys.logProbs, all.logProbs.slice(-512))).toBeLessThan(ROUNDING);
+    for (const id of [decoder, second]) model.endDecoding(id);
+    await courses;
+  });
 });
 
 describe('a text that is given up', () => {

@@ -72,9 +72,9 @@ export class Decoding {
     return { key: keys, logProbs };
   }
 
-  /** The states after each of the tokens. */
-  readAll(id: number, tokens: Int32Array): Promise<ReadStates> {
-    return this.#ask(id, { tokens, wanted: 'all' });
+  /** The states after each of the tokens; with `keys` log-probabilities after the last alone. */
+  readAll(id: number, tokens: Int32Array, wanted: 'all' | 'keys' = 'all'): Promise<ReadStates> {
+    return this.#ask(id, { tokens, wanted });
   }
 
   /** `Decoder.step` */
@@ -197,7 +197,7 @@ export class Decoding {
       if (unread.length === 0) sequence.take(await this.#decoder.step(state, parents!, tokens));
       else {
         const part = Int32Array.from(unread.slice(0, count));
-        const states = await this.#decoder.run(state, part, wanted === 'all' && isWanted ? 0 : 1);
+        const states = await this.#decoder.run(state, part, isWanted ? wanted : 'last');
         unread.splice(0, count);
         if (isWanted) sequence.take(states);
         if (unread.length > 0 || sequence.isFork) return;
@@ -215,8 +215,8 @@ export class Decoding {
     if (!this.#decoder.hasCache) return unread.length;
     const { wanted } = current!;
     // A text read again is read up to the tokens whose states are wanted each.
-    const left = wanted === 'all' && lost > 0 ? lost : unread.length;
-    const most = this.#decoder.mostPerRun(state, wanted === 'all' && lost === 0 ? 0 : 1);
+    const left = wanted !== 'last' && lost > 0 ? lost : unread.length;
+    const most = this.#decoder.mostPerRun(state, wanted === 'all' && lost === 0 ? 'all' : 'last');
     return Math.min(left, most, this.#isAlone(sequence) ? left : PROMPT_TOKENS);
   }
 

@@ -12,6 +12,7 @@ import { logSoftmax } from '../log-softmax.ts';
 import type { ModelGraphs } from '../model-graphs.ts';
 import type { EncodedSources } from '../source-encoder.ts';
 import { selectRows } from '../tensor-rows.ts';
+import type { ReadRequest } from './sequence.ts';
 
 export interface DecoderState {
   /** Sequences side by side: B. */
@@ -54,8 +55,8 @@ export class GraphDecoder {
   async read(state: DecoderState, tokens: ArrayLike<number>): Promise<ReadStates> {
     let last: ReadStates | undefined;
     for (let start = 0; start < tokens.length; ) {
-      const end = Math.min(tokens.length, start + this.mostPerRun(state, 1));
-      last = await this.run(state, Int32Array.from(tokens).subarray(start, end), 1);
+      const end = Math.min(tokens.length, start + this.mostPerRun(state, 'last'));
+      last = await this.run(state, Int32Array.from(tokens).subarray(start, end), 'last');
       start = end;
     }
     return last!;
@@ -71,7 +72,7 @@ export class GraphDecoder {
     tokens: Int32Array,
   ): Promise<ReadStates> {
     this.#select(state, parents);
-    return await this.run(state, tokens, 1);
+    return await this.run(state, tokens, 'last');
   }
 
   /** Of the source that all rows have. */
@@ -98,19 +99,26 @@ export class GraphDecoder {
     state.rows = parents.length;
   }
 
-  /** How many tokens the next run may read. @param wanted 1: the last token's state; 0: every token's */
-  mostPerRun({ position }: DecoderState, wanted: 0 | 1): number {
+  /** How many tokens the next run may read. */
+  mostPerRun({ position }: DecoderState, wanted: 'all' | 'last'): number {
     const { start, onward } = this.#graphs;
     const { cache, logits, logitsToKeepInput } = onward.description;
     // A second decoder may have been traced with one token at a time.
     if (onward !== start && position > 0) return 1;
-    if (wanted === 1 && (cache.length === 0 || logitsToKeepInput !== undefined))
+    if (wanted === 'last' && (cache.length === 0 || logitsToKeepInput !== undefined))
       return Number.POSITIVE_INFINITY;
     return Math.max(1, Math.floor(PROMPT_LOGITS_BYTES / 4 / (logits.vocabSize ?? 1)));
   }
 
-  /** @param part (B, n) row-major @returns the state after the last of each row, or with `wanted` 0 after each token */
-  async run(state: DecoderState, part: Int32Array, wanted: 0 | 1): Promise<ReadStates> {
+  /**
+   * @param part (B, n) row-major
+   * @returns the state after the last of each row, or with `all` after each token; with `keys` the keys after each and log-probabilities after the last
+   */
+  async run(
+    state: DecoderState,
+    part: Int32Array,
+    wanted: ReadRequest['wanted'],
+  ): Promise<ReadStates> {
     const { ort, plan, start, onward } = this.#graphs;
     const { cache, cross } = onward.description;
     const { rows } = state;
@@ -146,7 +154,7 @@ export class GraphDecoder {
         past: this.hasCache ? state.position : 0,
         cache: state.cache,
         sources: state.sources,
-        logitsToKeep: wanted,
+        logitsToKeep: wanted === 'all' ? 0 : 1,
       }),
     );
     const made = carried.map(([input, output]) => [input, results[output] as Ort.Tensor]);
@@ -155,11 +163,10 @@ export class GraphDecoder {
       for (const id of freshOf(row)) read.push(id);
     });
     state.position += fresh;
-    const kept = wanted === 1 ? 1 : fresh;
     const keys = keyRows(results[KEY]!, { batch: rows, length }, plan);
     return {
-      keys: lastOfRows(keys, { rows, length, kept }),
-      logProbs: logProbsOf(results[LOGITS] as Ort.Tensor, rows, kept),
+      keys: lastOfRows(keys, { rows, length, kept: wanted === 'last' ? 1 : fresh }),
+      logProbs: logProbsOf(results[LOGITS] as Ort.Tensor, rows, wanted === 'all' ? fresh : 1),
     };
   }
 }

@@ -6,8 +6,8 @@ import { type DecoderState, freshState } from './graph-decoder.ts';
 /** Tokens to be read after those before, and who waits for it. */
 export interface ReadRequest {
   tokens: Int32Array;
-  /** The states after each of the tokens, or after the last one only. */
-  wanted: 'all' | 'last';
+  /** The states after each of the tokens, or after the last one only; or the keys after each, and log-probabilities after the last. */
+  wanted: 'all' | 'keys' | 'last';
   /** Of several texts side by side: those that the tokens continue, one each. */
   parents?: readonly number[];
   resolve: (states: ReadStates) => void;
@@ -91,7 +91,8 @@ export class Sequence {
     this.parts = [];
     this.touched = performance.now();
     const all = (name: keyof ReadStates): Float32Array => joined(parts.map((part) => part[name]));
-    current!.resolve({ keys: all('keys'), logProbs: all('logProbs') });
+    const logProbs = current!.wanted === 'keys' ? parts.at(-1)!.logProbs : all('logProbs');
+    current!.resolve({ keys: all('keys'), logProbs });
   }
 
   /** The request is given up, and its tokens are not read. */
