@@ -12,7 +12,7 @@ import type { KernelMemory, Layout } from './list-kernels.ts';
 import { roundUp } from './lists-file.ts';
 import type { OpenTable } from './open-table.ts';
 
-const DEVIATIONS = 3;
+const DEVIATIONS = 3.5;
 /** Below this width sketches are too coarse, and codes too short for them to pay; beyond the most their sums overflow 16 bits. */
 const WIDTHS = { least: 128, most: 2048 };
 /** Dimensions that are turned together at least, so that none dominates. */
