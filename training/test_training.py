@@ -14,6 +14,7 @@ import torch
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+from average import average
 from data import Blocks, Sources, as_windows, read_documents, split
 from device import Device
 from errors import RecipeError
@@ -173,6 +174,26 @@ class ModelTest(Folder):
         subprocess.run(command, check=True)
         for name, value in LanguageModel.load(out).state_dict().items():
             self.assertTrue(torch.equal(value, model.state_dict()[name]), name)
+
+    def test_averages_models_of_one_shape_and_refuses_others(self):
+        one, other, out = (self.folder / name for name in ("one", "other", "mean"))
+        models = []
+        for seed, folder in enumerate((one, other)):
+            torch.manual_seed(seed)
+            models.append(LanguageModel(small()))
+            models[-1].save(folder)
+            train_tokenizer([WORDS * 50], 290).save(str(folder / "tokenizer.json"))
+        self.assertEqual(average([one, other], [3, 1], out), [0.75, 0.25])
+        mean = dict(LanguageModel.load(out).named_parameters())
+        first, second = (dict(model.named_parameters()) for model in models)
+        for name, weight in mean.items():
+            self.assertTrue(torch.allclose(weight, 0.75 * first[name] + 0.25 * second[name], atol=1e-7), name)
+        self.assertTrue(check_parity(LanguageModel.load(out), export(LanguageModel.load(out), out, "fp32")))
+        LanguageModel(small(num_hidden_layers=1)).save(other)
+        with self.assertRaisesRegex(RecipeError, "another shape"):
+            average([one, other], None, out)
+        with self.assertRaisesRegex(RecipeError, "needs one above 0"):
+            average([one, out], [1, 0], self.folder / "none")
 
     def test_finds_a_difference_when_there_is_one(self):
         model = LanguageModel(small())
