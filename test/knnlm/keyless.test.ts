@@ -81,12 +81,15 @@ function copy(store: string): string {
 
 async function search(store: string, options: Partial<SearchOptions> = {}): Promise<Neighbors> {
   const datastore = await Datastore.open(store);
-  const index = await openStoreIndex(datastore);
   try {
-    const exclude = datastore.excludedRanges();
-    return await index.search(queries, { k: 40, exclude, ...options });
+    const index = await openStoreIndex(datastore);
+    try {
+      const exclude = datastore.excludedRanges();
+      return await index.search(queries, { k: 40, exclude, ...options });
+    } finally {
+      await index.close();
+    }
   } finally {
-    await index.close();
     await datastore.close();
   }
 }
