@@ -1,7 +1,7 @@
 /**
  * Does memory gain more with a weak base model or with a strong one?
  *
- *     node bench/base-models.js CORPORA --models wiki-mini,FOLDER [--domains medical,books,techdocs,uscode]
+ *     node bench/base-models.js CORPORA --models wiki-mini-2,FOLDER [--domains medical,books,techdocs,uscode]
  *                               [--megabytes 1] [--max-tokens 10000] [--out FOLDER]
  *
  * CORPORA holds NAME.train.jsonl.gz and NAME.valid.jsonl.gz. For each domain and model a store is built from the first
@@ -19,7 +19,7 @@ import { headOfCorpus, round } from './common.js';
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    models: { type: 'string', default: 'wiki-mini' },
+    models: { type: 'string', default: 'wiki-mini-2' },
     domains: { type: 'string', default: 'medical,books,techdocs,uscode' },
     megabytes: { type: 'string', default: '1' },
     'max-tokens': { type: 'string', default: '10000' },

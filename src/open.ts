@@ -48,7 +48,7 @@ import type { PairOptions } from './model/pair-reading.ts';
 export { type OpenOptions, openKnnLM, watchFolders };
 
 /** The bundled base model. */
-export const DEFAULT_MODEL = 'wiki-mini';
+export const DEFAULT_MODEL = 'wiki-mini-2';
 
 /** Figures of a datastore, without loading its model. @param store its folder, or its address on Milvus */
 export function datastoreInfo(store: string): Promise<StoreInfo> {
@@ -81,7 +81,7 @@ export interface BuildDatastoreRequest
       'key' | 'keyTensor' | 'dtype' | 'workers' | 'threads' | 'device' | 'onDownload' | 'onWarning'
     >,
     Pick<ReadOptions, 'textColumn' | 'idColumn' | 'invalidUtf8'> {
-  /** A folder, a hub id or a bundled model. Default `wiki-mini`. */
+  /** A folder, a hub id or a bundled model. Default `wiki-mini-2`. */
   model?: string;
   /** Pairs of a source and its target instead of texts, for an encoder-decoder: where they are, and what the model must be told of them. */
   pairs?: PairInputs & PairOptions;
@@ -224,7 +224,7 @@ export interface ImportDatastoreRequest
       | 'onDownload'
       | 'onWarning'
     > {
-  /** The model that made the keys. Default `wiki-mini`. */
+  /** The model that made the keys. Default `wiki-mini-2`. */
   model?: string;
 }
 

@@ -78,7 +78,7 @@ const FOOTER = `
 DOCS and TEXT are files, folders, globs or - for standard input: .txt, .md,
 .html, .jsonl ({"id", "text", "metadata"?}), each also .gz, and .parquet with a
 text column. MODEL is a folder, a Hugging Face hub id of an ONNX export, or
-wiki-mini, the small bundled one.
+wiki-mini-2, the small bundled one.
 
 Progress and warnings go to standard error. Exit status: 0, 1 for a fault of
 knnlm (KNNLM_DEBUG=1 shows where), 2 for something you can mend, 130 after

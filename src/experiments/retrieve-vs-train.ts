@@ -14,7 +14,7 @@ export const retrieveVsTrain: Experiment = {
     if (modelSmall && modelLarge) return undefined;
     return (
       'It compares two models of one shape and tokenizer, the smaller one trained on a tenth of the text of the other. Make them: ' +
-      'training/run.py --preset wiki-micro --tokenizer-from models/wiki-mini --text TEXT --out more, and the same with ' +
+      'training/run.py --preset wiki-micro --tokenizer-from models/wiki-mini-2 --text TEXT --out more, and the same with ' +
       '--one-in 10 --out less. Then give both: --model-small FOLDER --model-large FOLDER --trained TEXT.'
     );
   },

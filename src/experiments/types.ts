@@ -14,7 +14,7 @@ export interface TextInputs {
 export interface ExperimentOptions {
   /** Folder for the report; finished experiments found there are kept. */
   out: string;
-  /** A folder, a hub id or a bundled model. Default `wiki-mini`. */
+  /** A folder, a hub id or a bundled model. Default `wiki-mini-2`. */
   model?: string;
   /** For `retrieve-vs-train`: trained on little text, and on more. */
   modelSmall?: string;

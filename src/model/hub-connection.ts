@@ -105,7 +105,7 @@ export class HubConnection {
     const reason = inner?.code ?? inner?.message ?? (cause as Error).message;
     return new TransientError(
       'DOWNLOAD_FAILED',
-      `Cannot reach ${origin} (${reason}). Check the network or set HF_ENDPOINT to a mirror; offline, use a model folder or the bundled wiki-mini.`,
+      `Cannot reach ${origin} (${reason}). Check the network or set HF_ENDPOINT to a mirror; offline, use a model folder or the bundled wiki-mini-2.`,
       { cause },
     );
   }

@@ -42,7 +42,7 @@ it('refuses in one line what the store, the model or the file is not made for', 
       ['build', '--pairs', texts, ...out, '--model', model],
       /text\.txt is of a kind that cannot be read. Give pairs/,
     ],
-    [['build', '--pairs', one, ...out], /wiki-mini is a causal model/],
+    [['build', '--pairs', one, ...out], /wiki-mini-2 is a causal model/],
     [
       ['build', '--pairs', one, ...out, '--model', model, '--target-language', 'klingon'],
       /no token for the target language "klingon"/,

@@ -29,7 +29,7 @@ const largestDifference = (a: ArrayLike<number>, b: ArrayLike<number>): number =
 
 describe.each([
   ['stories260K', stories],
-  ['wiki-mini', 'wiki-mini'],
+  ['wiki-mini-2', 'wiki-mini-2'],
 ])('the model %s', (name, folder) => {
   const reference = golden(name);
   let model: LanguageModel;

@@ -189,7 +189,9 @@ describe('opening a folder that is not right says what is wrong in one line', ()
   it('a model that is nowhere', async () => {
     await expect(loadModel('no-such-model')).rejects.toMatchObject({
       code: 'MODEL_NOT_FOUND',
-      message: expect.stringMatching(/neither a folder nor a hub id .* nor bundled \(wiki-mini\)/),
+      message: expect.stringMatching(
+        /neither a folder nor a hub id .* nor bundled \(wiki-mini, wiki-mini-2\)/,
+      ),
     });
   });
 

@@ -87,7 +87,7 @@ export const buildCommand = () =>
       addLanguageOptions(command);
       command.optionsGroup('Model and keys:');
       command
-        .option('-m, --model <model>', 'folder, hub id or bundled name (default: wiki-mini)')
+        .option('-m, --model <model>', 'folder, hub id or bundled name (default: wiki-mini-2)')
         .addOption(
           new Option(
             '--key <key>',

@@ -55,7 +55,7 @@ export const experimentCommand = () =>
           'text of the kind the model was trained on (default: Wikipedia articles)',
         )
         .option('--trained-held-out <path...>', 'text of that kind to score (default: likewise)')
-        .option('--model <model>', 'folder, hub id or bundled name (default: wiki-mini)')
+        .option('--model <model>', 'folder, hub id or bundled name (default: wiki-mini-2)')
         .option('--model-small <model>', 'retrieve-vs-train: the model trained on less text')
         .option('--model-large <model>', 'retrieve-vs-train: the model trained on more')
         .addOption(

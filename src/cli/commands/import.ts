@@ -50,7 +50,7 @@ export const importCommand = () =>
         .argument('<values>', 'file of the values (n), int16, int32 or int64')
         .requiredOption('-o, --out <store>', 'folder to write')
         .option('--documents <file>', 'list of the documents')
-        .option('-m, --model <model>', 'the model that made the keys (default: wiki-mini)')
+        .option('-m, --model <model>', 'the model that made the keys (default: wiki-mini-2)')
         .addOption(
           new Option(
             '--key <key>',

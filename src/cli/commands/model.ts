@@ -11,7 +11,7 @@ export const modelCommand = () =>
       'Shows what a model folder or hub id offers: family, sizes, the tensors that can be keys, and whatever stands in ' +
       'the way of using it.',
     examples: [
-      ['knnlm model wiki-mini', 'the bundled one'],
+      ['knnlm model wiki-mini-2', 'the bundled one'],
       ['knnlm model onnx-community/SmolLM2-135M-ONNX', 'one from the Hugging Face hub'],
     ],
     configure: (command) => void command.argument('<model>', 'folder, hub id or bundled name'),
