@@ -1,12 +1,12 @@
 /**
  * Many streaming clients on one server: what do they get together, how smoothly, and does the server stay well?
  *
- *     node bench/serve/load.js STORE TEXT [--clients 64] [--seconds 20] [--rounds 3] [--tokens 64] [--minutes 0]
+ *     node bench/serve/load.js STORE TEXT [--clients 64] [--seconds 20] [--rounds 3] [--tokens 64] [--minutes 0] [--knn JSON]
  *
  * Prompts are beginnings of documents of TEXT, another for every stream; texts are sampled, and may not end early. One client and many
  * take turns. The server is a process of its own, with its default settings but for as many slots as clients; clients run in this one. Told are tokens a second over all
  * clients, gaps between a stream's tokens, the longest time the server's event loop was held up, and with --minutes its memory
- * while that many clients go on. JSON on the last line.
+ * while that many clients go on. `--knn` is the requests' field of that name, such as '{"effort": 0.25}'. JSON on the last line.
  */
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -22,6 +22,7 @@ const { values: options, positionals } = parseArgs({
     rounds: { type: 'string', default: '3' },
     tokens: { type: 'string', default: '64' },
     minutes: { type: 'string', default: '0' },
+    knn: { type: 'string', default: '{}' },
   },
 });
 const [store, text] = positionals;
@@ -36,6 +37,7 @@ const body = (client, n) => ({
   temperature: 0.8,
   seed: client * 1000 + n,
   logit_bias: { [server.eos]: -100 },
+  knn: JSON.parse(options.knn),
 });
 const run = async (count, seconds) => {
   server.takeReports();

@@ -1,9 +1,9 @@
 /**
  * What does memory cost? Tokens a second with it and without (λ = 0: nothing is searched), by one client and by 16.
  *
- *     node bench/serve/overhead.js STORE TEXT [--clients 1,16] [--seconds 15] [--rounds 4] [--tokens 64]
+ *     node bench/serve/overhead.js STORE TEXT [--clients 1,16] [--seconds 15] [--rounds 4] [--tokens 64] [--knn JSON]
  *
- * The two take turns within one run of the server, and the ratio of each pair counts. Beside it the server's processor time per token, all threads
+ * `--knn` is the requests' field of that name, such as '{"effort": 0.25}'. The two take turns within one run of the server, and the ratio of each pair counts. Beside it the server's processor time per token, all threads
  * together, which others on the machine change less. JSON on the last line.
  */
 import { parseArgs } from 'node:util';
@@ -18,6 +18,7 @@ const { values: options, positionals } = parseArgs({
     seconds: { type: 'string', default: '15' },
     rounds: { type: 'string', default: '4' },
     tokens: { type: 'string', default: '64' },
+    knn: { type: 'string', default: '{}' },
   },
 });
 const [store, text] = positionals;
@@ -39,15 +40,16 @@ const run = async (clients, knn, seconds = Number(options.seconds)) => {
   return { ...seen, cpuMs: ((await server.cpuMs()) - before) / seen.tokens };
 };
 const alone = { knn: { lambda: 0 } };
+const memory = { knn: JSON.parse(options.knn) };
 
 // Until code is compiled, and lists are in memory.
-await run(16, {}, 10);
-const report = { store, model: server.model, entries: server.entries };
+await run(16, memory, 10);
+const report = { store, knn: memory.knn, model: server.model, entries: server.entries };
 for (const clients of options.clients.split(',').map(Number)) {
   const pairs = [];
   for (let i = 0; i < Number(options.rounds); i++) {
     const without = await run(clients, alone);
-    const withMemory = await run(clients, {});
+    const withMemory = await run(clients, memory);
     pairs.push({ without, with: withMemory });
     for (const { tokensPerSecond, cpuMs, gapMs } of [without, withMemory])
       console.log(clients, tokensPerSecond, round(cpuMs, 2), JSON.stringify(gapMs));
