@@ -4,6 +4,7 @@ import { KnnLMError } from '../errors.ts';
 import type { Ort } from '../onnxruntime.ts';
 import type { GraphDescription } from './onnx/describe-graph.ts';
 import type { ValueInfo } from './onnx/graph.ts';
+import { LOGITS_FROM } from './onnx/last-logits.ts';
 import type { EncodedSources } from './source-encoder.ts';
 import { inFormat } from './tensor-format.ts';
 
@@ -60,6 +61,8 @@ export function buildFeeds(ort: typeof Ort, options: FeedOptions): Record<string
       });
     } else if (name === description.logitsToKeepInput) {
       feeds[name] = integers(ort, input, input.shape ?? [], () => options.logitsToKeep);
+    } else if (name === LOGITS_FROM) {
+      feeds[name] = integers(ort, input, [1], () => -options.logitsToKeep);
     } else if (name === description.sourceStates) {
       feeds[name] = inFormat(ort, options.sources!.states, input.elementType);
     } else if (name === description.sourceMask) {
@@ -95,10 +98,14 @@ export function integers(
     }
     case 'int64':
     case undefined: {
-      // Written as pairs of 32-bit halves: no BigInt per token. All values are small and not negative.
+      // Written as pairs of 32-bit halves, the lower one first: no BigInt per token. All values are small.
       const data = new BigInt64Array(count);
       const halves = new Int32Array(data.buffer);
-      for (let i = 0; i < count; i++) halves[2 * i] = valueAt(i);
+      for (let i = 0; i < count; i++) {
+        const value = valueAt(i);
+        halves[2 * i] = value;
+        if (value < 0) halves[2 * i + 1] = -1;
+      }
       return new ort.Tensor('int64', data, dims);
     }
     default:

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { describeGraph } from '../../dist/model/onnx/describe-graph.js';
+import { LOGITS_FROM, lastLogits } from '../../dist/model/onnx/last-logits.js';
 import { locateKeys } from '../../dist/model/onnx/locate-keys.js';
 import { patchGraph } from '../../dist/model/onnx/patch-graph.js';
 import { readGraph } from '../../dist/model/onnx/read-graph.js';
@@ -93,6 +94,37 @@ describe.each([
     const expected = logProbsOf(floats(all.knn_logits), vocabSize!);
     expect(maxDifference(floats(all.knn_log_probs), expected)).toBeLessThan(tolerance);
   });
+});
+
+describe.each([
+  ['opset 14', 'models/families/gpt2-opset14.onnx'],
+  ['opset 18', 'models/families/gpt2-opset18.onnx'],
+  ['float16', 'models/stories260K/onnx/model_fp16.onnx'],
+  ['with norms in one node', 'models/shapes/fused-norms.onnx'],
+])('logits of the last position alone, %s', (_, path) => {
+  it('are those of all positions', async () => {
+    const model = readGraph(fixture(path));
+    const { vocabSize } = describeGraph(model).logits;
+    const patched = patchGraph(model, {
+      expose: { knn_logits: 'logits' },
+      keepOutputs: [],
+      replacement: lastLogits(model),
+    });
+    expect(patched.inputs).toContainEqual({
+      ...{ name: LOGITS_FROM, elementType: 'int64', shape: [1] },
+    });
+    const ids = tokens.map((id) => id % vocabSize!);
+    const all = floats((await runGraph(patched, ids)).knn_logits);
+    expect(all.length).toBe(ids.length * vocabSize!);
+    const last = floats((await runGraph(patched, ids, [], { logitsFrom: -1 })).knn_logits);
+    expect(last.length).toBe(vocabSize);
+    expect(maxDifference(last, all.subarray(-vocabSize!))).toBeLessThan(1e-5);
+  });
+});
+
+it('leaves heads alone that keep logits of some positions themselves', () => {
+  for (const name of ['num-logits-to-keep', 'last-logits-only'])
+    expect(lastLogits(readGraph(fixture(`models/shapes/${name}.onnx`)))).toBeUndefined();
 });
 
 it('scores from logits far beyond what exp can hold', async () => {

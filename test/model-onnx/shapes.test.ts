@@ -58,7 +58,7 @@ async function expectKeysOfLlama(path: string, folder?: string): Promise<void> {
   expect(warnings).toEqual([]);
   const expose = Object.fromEntries(KEY_NAMES.map((key) => [`knn_${key}`, keys[key].tensor!]));
   const patched = patchGraph(graph, { expose, keepOutputs: [] });
-  const outputs = await runGraph(patched, truth.tokens, [], folder);
+  const outputs = await runGraph(patched, truth.tokens, [], { externalFolder: folder });
   for (const key of KEY_NAMES) {
     expect(keys[key]).toMatchObject({ elementType: 'float32', width: 16 });
     const row = floats(outputs[`knn_${key}`]).slice(-16);

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import type * as Ort from 'onnxruntime-node';
 import { encodeNode, encodeValueInfo, type NewNode } from '../../dist/model/onnx/encode-nodes.js';
 import type { ValueInfo } from '../../dist/model/onnx/graph.js';
+import { LOGITS_FROM } from '../../dist/model/onnx/last-logits.js';
 import type { PatchedGraph } from '../../dist/model/onnx/patch-graph.js';
 import { integerField, messageField, stringField } from '../../dist/model/onnx/protobuf-writer.js';
 import { loadOnnxRuntime } from '../../dist/onnxruntime.js';
@@ -17,7 +18,7 @@ export async function runGraph(
   patched: PatchedGraph,
   tokens: number[],
   targets: number[] = [],
-  externalFolder?: string,
+  { externalFolder, logitsFrom = 0 }: { externalFolder?: string; logitsFrom?: number } = {},
 ): Promise<Record<string, Ort.Tensor>> {
   const ort = await loadOnnxRuntime();
   const session = await ort.InferenceSession.create(patched.bytes, {
@@ -34,6 +35,8 @@ export async function runGraph(
     if (input.name === 'attention_mask') return longs(tokens.map(() => 1));
     if (input.name === 'position_ids') return longs(tokens.map((_, i) => i));
     if (input.name === 'knn_targets') return longs(targets);
+    if (input.name === LOGITS_FROM)
+      return new ort.Tensor('int64', BigInt64Array.of(BigInt(logitsFrom)), [1]);
     const [, heads, , width] = input.shape as [string, number, string, number];
     const empty = input.elementType === 'float16' ? new Uint16Array(0) : new Float32Array(0);
     return new ort.Tensor(input.elementType as 'float32', empty as Float32Array, [

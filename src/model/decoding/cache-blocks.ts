@@ -1,10 +1,16 @@
-/** Which texts share a block of caches. Few blocks, each as full as it gets: a run costs the same weights however many read. */
+/**
+ * Which texts share a block of caches. Few blocks, since a run costs the same weights however many read; but more than one where there are
+ * texts enough, so that while one is read the texts of the others do what they do between their tokens.
+ */
 import type { CacheBlock } from './cache-block.ts';
 import type { Sequence } from './sequence.ts';
 import type { StepReader } from './step-reader.ts';
 
 /** Most rows of a block. A run of all of them is a pause in the other blocks' streams. */
 const MOST_ROWS = 32;
+/** Blocks that texts are spread over, and the rows that each has before there is another. */
+const BLOCKS = 3;
+const LEAST_ROWS = 4;
 /** Rows and positions that room is made for at a time, since making it copies the block; one by one where memory is short. */
 const AMPLE = { rows: 4, positions: 32 };
 const TIGHT = { rows: 1, positions: 1 };
@@ -75,16 +81,23 @@ export class CacheBlocks {
     const wanted = this.#positions(cached + 1, AMPLE.positions);
     let best: CacheBlock | undefined;
     let least = RUN_POSITIONS;
+    const most = this.#mostRows();
     for (const block of this.#blocks) {
       const { sequences, capacity } = block;
       const rows = sequences.length;
-      if (rows === 0 || rows === MOST_ROWS) continue;
+      if (rows === 0 || rows >= most) continue;
       const waste = wanted > capacity ? rows * (wanted - capacity) : capacity - wanted;
       if (waste >= least) continue;
       best = block;
       least = waste;
     }
     return best;
+  }
+
+  /** With one text more. */
+  #mostRows(): number {
+    const texts = this.#blocks.reduce((sum, { sequences }) => sum + sequences.length, 1);
+    return Math.max(LEAST_ROWS, Math.min(MOST_ROWS, Math.ceil(texts / BLOCKS)));
   }
 
   #positions(count: number, step: number): number {

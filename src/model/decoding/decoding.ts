@@ -9,14 +9,16 @@ import { KnnLMError } from '../../errors.ts';
 import type { NextToken, ReadStates } from '../language-model.ts';
 import type { ModelGraphs } from '../model-graphs.ts';
 import type { EncodedSources } from '../source-encoder.ts';
+import type { CacheBlock } from './cache-block.ts';
 import { CacheMemory, IDLE_MS } from './cache-memory.ts';
 import { freshState, GraphDecoder } from './graph-decoder.ts';
 import { openStepReader } from './open-step-reader.ts';
+import { Pace } from './pace.ts';
 import { type ReadRequest, Sequence } from './sequence.ts';
 import type { StepReader } from './step-reader.ts';
 
 /** Tokens of a text that are read at once while there are others: as long a pause in their streams as a few steps. */
-const PROMPT_TOKENS = 64;
+const PROMPT_TOKENS = 128;
 
 export class Decoding {
   readonly #graphs: ModelGraphs;
@@ -34,6 +36,9 @@ export class Decoding {
   /** Somebody asked since the last look at who waits: between that and its end nobody else would see it. */
   #woken = false;
   #promptsTurn = false;
+  readonly #pace = new Pace();
+  /** When a block that waits for its other texts has waited enough. */
+  #patientUntil = Number.POSITIVE_INFINITY;
   #retry: NodeJS.Timeout | undefined;
 
   constructor(graphs: ModelGraphs) {
@@ -112,6 +117,8 @@ export class Decoding {
   #wake(sequence: Sequence, ...asked: Sequence['queue']): void {
     sequence.queue.push(...asked);
     sequence.touched = performance.now();
+    if (sequence.answered !== undefined) this.#pace.note(sequence.touched - sequence.answered);
+    sequence.answered = undefined;
     this.#waiting.add(sequence);
     this.#woken = true;
     void this.#run();
@@ -126,7 +133,9 @@ export class Decoding {
     do this.#woken = false;
     while ((await this.#runOnce()) || this.#woken);
     this.#running = false;
-    if (this.#waiting.size > 0) this.#retry = setTimeout(() => this.#run(), IDLE_MS / 4).unref();
+    if (this.#waiting.size === 0) return;
+    const patience = Math.max(1, Math.ceil(this.#patientUntil - performance.now()));
+    this.#retry = setTimeout(() => this.#run(), Math.min(patience, IDLE_MS / 4)).unref();
   }
 
   /** @returns whether there was anything to do */
@@ -138,12 +147,17 @@ export class Decoding {
       else if (this.#isStep(sequence)) steps.push(sequence);
       else prompts.push(sequence);
     }
-    const wantsPrompt = this.#promptsTurn || steps.length === 0;
+    if (steps.length > 1 && this.#steps === undefined) {
+      await this.sharesSteps();
+      return true;
+    }
+    const next = this.#nextStep(steps);
+    const wantsPrompt = this.#promptsTurn || !next;
     const prompt = wantsPrompt ? prompts.find((sequence) => this.#admits(sequence)) : undefined;
     this.#promptsTurn = !wantsPrompt;
     // Making room may have taken it from those who were ready for a step.
     if (prompt) await this.#readOn(prompt);
-    else if (steps.length > 0) await this.#step(steps);
+    else if (next?.hasCache) await this.#step(next, steps);
     else return false;
     return true;
   }
@@ -227,22 +241,41 @@ export class Decoding {
     return true;
   }
 
-  /** Reads the next token of as many as share a block with the one that has waited longest; alone, with a cache of its own. */
-  async #step(ready: Sequence[]): Promise<void> {
-    if (ready.length > 1 && this.#steps === undefined) {
-      await this.sharesSteps();
-      return;
-    }
+  /** Of those who are ready for a step the one that has waited longest, but for those whose blocks wait for others. */
+  #nextStep(ready: readonly Sequence[]): Sequence | undefined {
     if (ready.length > 1 && this.#steps) {
       for (const sequence of ready) if (sequence.hasOwnCache) this.#memory.join(sequence);
     }
-    const first = ready.find((sequence) => sequence.hasCache);
-    if (first && !first.block) {
+    this.#patientUntil = Number.POSITIVE_INFINITY;
+    const waiting = new Set<CacheBlock>();
+    for (const sequence of ready) {
+      const { block } = sequence;
+      if (!sequence.hasCache || (block && waiting.has(block))) continue;
+      if (!block || !this.#isPatient(block)) return sequence;
+      waiting.add(block);
+    }
+    return undefined;
+  }
+
+  /** Whether texts of a block are about to ask for their next token. */
+  #isPatient({ sequences }: CacheBlock): boolean {
+    let until = 0;
+    for (const { answered } of sequences) {
+      if (answered !== undefined) until = Math.max(until, this.#pace.patience(answered));
+    }
+    if (until <= performance.now()) return false;
+    this.#patientUntil = Math.min(this.#patientUntil, until);
+    return true;
+  }
+
+  /** Reads the next token of as many as share its block; one with a cache of its own is read alone. */
+  async #step(first: Sequence, ready: readonly Sequence[]): Promise<void> {
+    const { block } = first;
+    if (!block) {
       if (this.#admits(first)) await this.#readOn(first);
       return;
     }
-    const block = first?.block;
-    if (!block || !this.#memory.fit(block)) return;
+    if (!this.#memory.fit(block)) return;
     const rows = [...block.sequences.keys()].filter((row) => ready.includes(block.sequences[row]!));
     const sequences = rows.map((row) => block.sequences[row]!);
     await this.#guard(sequences, async () => {

@@ -9,7 +9,10 @@ import { buildFeeds, type KvCache } from '../graph-feeds.ts';
 import { keyRows } from '../key-rows.ts';
 import type { ReadStates } from '../language-model.ts';
 import { logSoftmax } from '../log-softmax.ts';
-import type { ModelGraphs } from '../model-graphs.ts';
+import type { ModelGraphs, Source } from '../model-graphs.ts';
+import { lastLogits } from '../onnx/last-logits.ts';
+import { readGraph } from '../onnx/read-graph.ts';
+import type { Replacement } from '../onnx/split-attention.ts';
 import type { EncodedSources } from '../source-encoder.ts';
 import { selectRows } from '../tensor-rows.ts';
 import type { ReadRequest } from './sequence.ts';
@@ -41,6 +44,7 @@ const PROMPT_LOGITS_BYTES = 64 * 2 ** 20;
 
 export class GraphDecoder {
   readonly #graphs: ModelGraphs;
+  readonly #lastLogits = new Map<Source, Replacement | undefined>();
 
   constructor(graphs: ModelGraphs) {
     this.#graphs = graphs;
@@ -102,12 +106,26 @@ export class GraphDecoder {
   /** How many tokens the next run may read. */
   mostPerRun({ position }: DecoderState, wanted: 'all' | 'last'): number {
     const { start, onward } = this.#graphs;
-    const { cache, logits, logitsToKeepInput } = onward.description;
+    const { cache, logits } = onward.description;
     // A second decoder may have been traced with one token at a time.
     if (onward !== start && position > 0) return 1;
-    if (wanted === 'last' && (cache.length === 0 || logitsToKeepInput !== undefined))
-      return Number.POSITIVE_INFINITY;
+    const keepsLast = [start, onward].every((source) => this.#keepsLast(source));
+    if (wanted === 'last' && (cache.length === 0 || keepsLast)) return Number.POSITIVE_INFINITY;
     return Math.max(1, Math.floor(PROMPT_LOGITS_BYTES / 4 / (logits.vocabSize ?? 1)));
+  }
+
+  /** Whether logits of other positions than the last need not be computed. */
+  #keepsLast(source: Source): boolean {
+    const { logitsToKeepInput } = source.description;
+    return logitsToKeepInput !== undefined || this.#lastLogitsOf(source) !== undefined;
+  }
+
+  #lastLogitsOf(source: Source): Replacement | undefined {
+    if (!this.#lastLogits.has(source)) {
+      const { path, cached } = source;
+      this.#lastLogits.set(source, lastLogits(readGraph(path, { cached })));
+    }
+    return this.#lastLogits.get(source);
   }
 
   /**
@@ -135,6 +153,7 @@ export class GraphDecoder {
       {
         expose: { [KEY]: source.keyTensor, [LOGITS]: source.description.logits.name },
         keepOutputs: carried.map(([, output]) => output),
+        replacement: this.#lastLogitsOf(source),
       },
     );
     const fresh = part.length / rows;

@@ -31,6 +31,8 @@ export class Sequence {
   ended = false;
   /** When something was last asked of it or answered, in milliseconds of `performance.now()`. */
   touched = performance.now();
+  /** When its last answer was given, until something else is asked. */
+  answered: number | undefined;
 
   constructor(state: DecoderState) {
     this.state = state;
@@ -90,6 +92,7 @@ export class Sequence {
     this.current = undefined;
     this.parts = [];
     this.touched = performance.now();
+    this.answered = this.touched;
     const all = (name: keyof ReadStates): Float32Array => joined(parts.map((part) => part[name]));
     const logProbs = current!.wanted === 'keys' ? parts.at(-1)!.logProbs : all('logProbs');
     current!.resolve({ keys: all('keys'), logProbs });

@@ -85,6 +85,7 @@ export function patchGraph(graph: OnnxGraph, options: PatchOptions): PatchedGrap
       inputs: [
         ...graph.inputs.filter((input) => !needed || needed.tensors.has(input.name)),
         ...(logProbsOf ? [logProbTargets] : []),
+        ...(options.replacement?.inputs ?? []),
       ],
       outputs: [
         ...outputs,

@@ -11,7 +11,7 @@
 import type { CacheRows } from './cache-rows.ts';
 import { Dataflow } from './dataflow.ts';
 import { encodeIntegers, encodeNode } from './encode-nodes.ts';
-import type { OnnxGraph, OnnxNode } from './graph.ts';
+import type { OnnxGraph, OnnxNode, ValueInfo } from './graph.ts';
 
 /** Nodes that take the place of others. */
 export interface Replacement {
@@ -21,6 +21,8 @@ export interface Replacement {
   added: Uint8Array[];
   /** Tensors of the graph that they read. */
   reads: string[];
+  /** New inputs of the graph, which are among what is added. */
+  inputs?: ValueInfo[];
 }
 
 /** What is done with a cache tensor after it was joined. */
