@@ -1,5 +1,6 @@
 /** Picks the next token from log-probabilities: greedy, or truncated sampling with a seed. */
 import { KnnLMError } from '../errors.ts';
+import { exp } from '../math/exp.ts';
 import { Random } from '../math/random.ts';
 import type { SamplingOptions } from './generation-types.ts';
 
@@ -94,7 +95,7 @@ export class Sampler {
     const { temperature, topK, topP, minP } = this.#options;
     const max = scores[argmax(scores)]!;
     /** Probability as a share of the best one's. */
-    const weight = (id: number): number => Math.exp((scores[id]! - max) / temperature);
+    const weight = (id: number): number => exp((scores[id]! - max) / temperature);
     const ranking = new Ranking(scores, max, 2 * temperature);
     const all = (): number =>
       total !== undefined && temperature === 1 ? total / Math.exp(max) : sumOf(scores, weight);

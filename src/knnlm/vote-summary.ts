@@ -3,6 +3,8 @@
  * how large the largest share is and how spread they are. Where voters agree they are right more often.
  */
 
+import { exp } from '../math/exp.ts';
+
 /** Voters of one query, nearest first. Voters for one token share a group number. */
 export interface Voters {
   /** (n) squared L2, or whatever else the temperatures are in. */
@@ -76,7 +78,7 @@ export class VoteSummary {
     const [shares, weights, room] = [this.#shares, this.#weights, this.#room];
     sums.fill(0);
     for (let i = 0; i < count; i++) {
-      let weight = Math.exp((distances[0]! - distances[i]!) / temperatures[hottest]!);
+      let weight = exp((distances[0]! - distances[i]!) / temperatures[hottest]!);
       weights[i] = weight;
       // Each temperature is half the next: its weight is the square.
       for (let t = hottest, at = hottest * room + groups[i]!; t >= 0; t--, at -= room) {

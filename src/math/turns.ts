@@ -4,7 +4,7 @@
  */
 
 /** Longest work between two rounds of the event loop, in milliseconds; the last turn of a slice may take longer. */
-const SLICE_MS = 4;
+const SLICE_MS = 2;
 
 export class Turns {
   readonly #waiting: (() => void)[] = [];
