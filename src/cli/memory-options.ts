@@ -61,7 +61,7 @@ export function addMemoryOptions(command: Command, { forTexts = true } = {}): Co
   command.addOption(
     new Option(
       '--effort <share>',
-      'of the lists that an inverted file usually reads, the share that a search reads: fewer are quicker and miss some of the neighbors (default: 1)',
+      'of the lists that an inverted file usually reads, the share that a search reads: fewer are quicker and miss some of the neighbors (default: what the store was tuned with, or 1)',
     ).argParser(number({ min: 0, above: true })),
   );
   addStoreOptions(command).option(

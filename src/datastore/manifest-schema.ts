@@ -90,6 +90,7 @@ const settings = z.strictObject({
   pointers: z.literal(true).optional(),
   skip: skip.optional(),
   adaptive: z.number().min(0).max(1).optional(),
+  effort: z.number().positive().optional(),
   evidence: metadata.optional(),
 });
 

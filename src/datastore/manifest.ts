@@ -138,8 +138,8 @@ export const liveEntriesOf = (manifest: Manifest): number =>
 
 /**
  * Settings of a store from which something was taken out for good. What it had found on its own documents had been learned
- * from that too; so had a gate, when to skip searches, and the evidence of tuning. What a user chose stays: k, λ and T, and
- * the weight and temperature of the text read so far. Pointers were followed for the gate.
+ * from that too; so had a gate, when to skip searches, and the evidence of tuning. What a user chose stays: k, λ and T, the
+ * effort, and the weight and temperature of the text read so far. Pointers were followed for the gate.
  */
 export function withoutTraces(settings: SettingsRecord | null): SettingsRecord | null {
   if (settings?.source === 'self-tuned') return null;
@@ -320,13 +320,7 @@ export async function writeManifest(store: string, manifest: Manifest): Promise<
 
 /** The whole file, with its checksum. */
 export function manifestText(manifest: Manifest): string {
-  // In one order of fields, whoever made the settings.
-  const { k, lambda, temperature, source, gate, cache, pointers, skip, adaptive, evidence } =
-    manifest.settings ?? {};
-  const settings = manifest.settings && {
-    ...{ k, lambda, temperature, source },
-    ...{ gate, cache, pointers, skip, adaptive, evidence },
-  };
+  const settings = manifest.settings && inOrder(manifest.settings);
   const version = manifest.remote ? 4 : manifest.pairs ? 3 : manifest.codes === undefined ? 1 : 2;
   const fields = JSON.stringify({ ...manifest, version, settings }, null, 2).slice(
     0,
@@ -334,4 +328,13 @@ export function manifestText(manifest: Manifest): string {
   );
   const checksum = checksumOf(Buffer.from(fields));
   return `${fields},\n  "checksum": "${checksum}"\n}\n`;
+}
+
+/** One order of fields, whoever made the settings. */
+function inOrder({ k, lambda, temperature, source, ...others }: SettingsRecord): SettingsRecord {
+  const { gate, cache, pointers, skip, adaptive, effort, evidence } = others;
+  return {
+    ...{ k, lambda, temperature, source },
+    ...{ gate, cache, pointers, skip, adaptive, effort, evidence },
+  };
 }

@@ -97,6 +97,8 @@ export interface SettingsRecord extends RetrievalSettings {
   skip?: SkipParameters;
   /** Share of the searches that is skipped, by default. */
   adaptive?: number;
+  /** Of the lists that an inverted file usually reads, the share that searches read by default: neighbors were found with it when the others were tuned. */
+  effort?: number;
   /** What they were tuned on and what was measured. */
   evidence?: Record<string, unknown>;
 }

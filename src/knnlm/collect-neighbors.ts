@@ -24,6 +24,8 @@ export interface CollectOptions {
   /** Targets of which they are kept, at most. Default `MOST_EVIDENCE`. */
   mostEvidence?: number;
   exclude?: readonly IdRange[];
+  /** See `RetrievalRequest`. Default 1. */
+  effort?: number;
   phase: string;
   onProgress?: (progress: Progress) => void;
   signal?: AbortSignal;
@@ -46,7 +48,10 @@ export async function collectNeighbors(
   const { tables, kept, total } = places;
   const recaller = (pointers: boolean): Recaller =>
     new Recaller(retriever, {
-      settings: { k, lambda: 1, temperature: 1, ...(pointers && { pointers: true }) },
+      settings: {
+        ...{ k, lambda: 1, temperature: 1, effort: options.effort },
+        ...(pointers && { pointers: true }),
+      },
       exclude: options.exclude,
       signal: options.signal,
     });

@@ -39,7 +39,7 @@ export function resolveSettings(open: OpenStores, request: RetrievalRequest): Re
   const isOwn = given.every((x) => x === undefined);
   if (stores[0]!.datastore.header.pairs) refuseParts(request);
   const gated = base.gate && (request.gate ?? isOwn);
-  const effort = checkEffort(request.effort ?? 1);
+  const effort = checkEffort(request.effort ?? base.effort ?? 1);
   return {
     k,
     lambda,
@@ -57,7 +57,7 @@ export function resolveSettings(open: OpenStores, request: RetrievalRequest): Re
 }
 
 /** Errors: `INVALID_ARGUMENT`. */
-function checkEffort(effort: number): number {
+export function checkEffort(effort: number): number {
   if (effort > 0 && effort < Number.POSITIVE_INFINITY) return effort;
   throw new KnnLMError(
     'INVALID_ARGUMENT',

@@ -19,6 +19,7 @@ import type { Entries } from './entries.ts';
 import type { OfflineTuning, TunedParts } from './fit-offline.ts';
 import { DEFAULT_SETTINGS } from './interpolate.ts';
 import { readTokens } from './read-tokens.ts';
+import { checkEffort } from './resolve-settings.ts';
 import type { Retriever } from './retriever.ts';
 import { runSettingsSearch } from './run-settings-search.ts';
 import type { SettingsPoint } from './search-settings.ts';
@@ -46,6 +47,8 @@ export interface TuneRequest {
   pointers?: boolean;
   /** Whether it is learned which searches to skip; needs pointers. Default true. */
   adaptive?: boolean;
+  /** Share of the usual lists that searches read (`RetrievalRequest`), here and by default from then on. Default 1. */
+  effort?: number;
   excludeDocuments?: readonly string[];
   /** Names of the open datastores to read. Default: all of them. */
   stores?: readonly string[];
@@ -57,8 +60,8 @@ export interface TuneRequest {
 
 export interface Tuning {
   settings: RetrievalSettings;
-  /** What is used beside them: only what lowered perplexity. */
-  parts: Pick<UsedSettings, 'cache' | 'pointers' | 'adaptive'>;
+  /** What is used beside them: only what lowered perplexity, and the effort asked for. */
+  parts: Pick<UsedSettings, 'cache' | 'pointers' | 'adaptive' | 'effort'>;
   perplexity: {
     /** Of the model alone. */
     lm: number;
@@ -129,6 +132,7 @@ export async function tune(
   const { datastore, retriever } = parts;
   const k = atLeastOne('k', request.k ?? DEFAULT_SETTINGS.k);
   const allowed = allowedParts(request, parts.model);
+  const effort = checkEffort(request.effort ?? 1);
   if (k > MOST_NEIGHBORS) {
     throw new KnnLMError('INVALID_ARGUMENT', `k must be at most ${MOST_NEIGHBORS} here, not ${k}.`);
   }
@@ -143,7 +147,7 @@ export async function tune(
   const searchedBefore = retriever.searchMs;
   const collected = await collectNeighbors(windows, parts, {
     ...request,
-    k,
+    ...{ k, effort },
     unitIsDocument: sample.documents >= FEWEST_DOCUMENTS_TO_RESAMPLE,
     withEvidence: true,
     phase: 'retrieving',
@@ -156,7 +160,7 @@ export async function tune(
   const tuningSeconds = (performance.now() - searching) / 1000;
   const overlap = await textOverlap(texts, datastore);
   const { interval, ratio } = found;
-  const own = tunedSettings(fitted, k, table.k);
+  const own = { ...tunedSettings(fitted, k, table.k), ...(effort !== 1 && { effort }) };
   const tuning: Tuning = {
     settings: { k: own.k, lambda: own.lambda, temperature: own.temperature },
     parts: partsOf(own),
@@ -242,11 +246,12 @@ export function tunedSettings(fitted: OfflineTuning, asked: number, most: number
   return { ...settings, ...(isWorthIt(cache) && { cache }) };
 }
 
-function partsOf({ cache, pointers, adaptive }: TunedSettings): Tuning['parts'] {
+function partsOf({ cache, pointers, adaptive, effort }: TunedSettings): Tuning['parts'] {
   return {
     ...(cache && { cache }),
     ...(pointers && { pointers }),
     ...(adaptive !== undefined && { adaptive }),
+    ...(effort !== undefined && { effort }),
   };
 }
 

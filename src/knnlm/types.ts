@@ -86,7 +86,7 @@ export interface RetrievalRequest extends Partial<RetrievalSettings> {
   /**
    * Of the lists that an inverted file usually reads, what share a search reads: with fewer it is quicker and misses some of the
    * neighbors, with more it is nearer to exact search. Above 0; of no effect on entries that are searched exactly or by
-   * a server. Default 1.
+   * a server. Default: what the store was tuned with, or 1.
    */
   effort?: number;
   /**

@@ -127,3 +127,16 @@ it('draws what is near the best dark, what is worse than the model as dots, and 
   );
   expect(drawn.split('\n').slice(0, 2)).toEqual(['         ··◆ ██', '  λ 0.0  ░░░░░░']);
 });
+
+describe('the effort of a store', () => {
+  it('keeps the effort it was told to tune with', async () => {
+    const few = ['--max-tokens', '300', '--k', '4', '--effort', '0.5'];
+    const { stdout } = await knnlm('tune', store, text, ...few);
+    expect(stdout).toMatch(/settings +.*, 0\.5 of the usual lists/);
+    const evaluated = await knnlm('eval', store, text, '--json', '--max-tokens', '100');
+    expect(JSON.parse(evaluated.stdout).settings.effort).toBe(0.5);
+    const refused = await knnlm('tune', store, text, '--effort', '0');
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toContain('--effort');
+  }, 60_000);
+});

@@ -4,8 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Datastore } from '../../dist/datastore/datastore.js';
 import { GrowingIndex } from '../../dist/indexes/growing-index.js';
 import type { KnnLM } from '../../dist/knnlm/knnlm.js';
+import { keepSettings } from '../../dist/knnlm/milvus/publish-store.js';
 import type { ReportedToken } from '../../dist/knnlm/token-report.js';
 import type { Tuning } from '../../dist/knnlm/tune.js';
 import type { RetrievalRequest } from '../../dist/knnlm/types.js';
@@ -171,6 +173,33 @@ it('a search asks the index for as much effort as the request does, wherever a t
   expect(evaluated.settings.effort).toBe(0.25);
   expect(evaluated.knnlm.nll).toBe((await knnlm.evaluate([part(0)], constant)).knnlm.nll);
   expect(() => knnlm.settings({ effort: 0 })).toThrow(/above 0, where 1 is the usual, not 0/);
+});
+
+it('a store is tuned with the effort that it is searched with from then on', async () => {
+  const { index } = knnlm.retriever;
+  const search = index.search.bind(index);
+  const asked = new Set<number | undefined>();
+  index.search = (queries, options) => {
+    asked.add(options.effort);
+    return search(queries, options);
+  };
+  const before = knnlm.datastore.settings;
+  try {
+    const tuned = await knnlm.tune([part(2)], { effort: 0.5, maxTokens: 300 });
+    expect([...asked]).toEqual([0.5]);
+    expect(tuned.parts.effort).toBe(0.5);
+    asked.clear();
+    expect((await knnlm.evaluate([part(0)], constant)).settings.effort).toBe(0.5);
+    expect([...asked]).toEqual([0.5]);
+    expect(knnlm.settings({ effort: 1 })).not.toHaveProperty('effort');
+    const reopened = await Datastore.open(join(folder, 'store'));
+    expect(reopened.settings).toMatchObject({ effort: 0.5, source: 'tuned' });
+    await reopened.close();
+    await expect(knnlm.tune([part(2)], { effort: -1 })).rejects.toThrow(/above 0/);
+  } finally {
+    index.search = search;
+    await keepSettings(knnlm.datastore, before!, () => {});
+  }
 });
 
 describe('a store tuned with all of it', () => {

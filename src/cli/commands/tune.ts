@@ -11,6 +11,7 @@ import {
   addMachineOptions,
   type DocumentOptions,
   documentOptions,
+  number,
   positiveInteger,
 } from '../options.ts';
 import { addTargetsOption, pairsFor, type TargetOptions } from '../pair-options.ts';
@@ -25,6 +26,7 @@ interface TuneOptions extends StoreOptions, DocumentOptions, TargetOptions {
   cache: boolean;
   pointers: boolean;
   adaptive: boolean;
+  effort?: number;
 }
 
 export const tuneCommand = () =>
@@ -42,6 +44,10 @@ export const tuneCommand = () =>
         'knnlm tune notes.knn held-out/ --plot tuning.svg',
         'with a picture of perplexity over λ and T',
       ],
+      [
+        'knnlm tune notes.knn held-out.jsonl --k 256 --effort 0.25',
+        'settings for speed: fewer neighbors, found in fewer lists',
+      ],
       ['knnlm tune notes.knn held-out.jsonl --no-save --json | jq .settings', 'only look'],
     ],
     configure(command) {
@@ -56,6 +62,12 @@ export const tuneCommand = () =>
             '--max-tokens <n>',
             'tokens to tune on; of a longer text an even sample (default: 100000)',
           ).argParser(positiveInteger),
+        )
+        .addOption(
+          new Option(
+            '--effort <share>',
+            'of the lists that an inverted file usually reads, the share that searches read, now and from then on (default: 1)',
+          ).argParser(number({ min: 0, above: true })),
         )
         .option('--no-cache', 'do not consider remembering the text read so far')
         .option(
@@ -85,6 +97,7 @@ export const tuneCommand = () =>
           cache: options.cache,
           pointers: options.pointers,
           adaptive: options.adaptive && options.pointers,
+          effort: options.effort,
           excludeDocuments: options.exclude,
           // Settings of several stores together are only told.
           save: options.save && memory.stores.length === 1,

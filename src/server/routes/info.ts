@@ -84,12 +84,13 @@ function toldIndex({ kind, indexed, lists, probes, recall, error }: StoreInfo['i
 
 function toldStoreSettings(settings: StoreInfo['settings']): StoreReply['settings'] {
   const { k, lambda, temperature, source, gate = null, evidence = null } = settings;
-  const { cache, pointers, adaptive } = settings;
+  const { cache, pointers, adaptive, effort } = settings;
   return {
     ...{ k, lambda, temperature, source, gate, evidence },
     ...(cache && { cache: true as const }),
     ...(pointers && { pointers }),
     ...(adaptive !== undefined && { adaptive }),
+    ...(effort !== undefined && { effort }),
   };
 }
 

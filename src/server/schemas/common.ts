@@ -58,7 +58,7 @@ const retrieval = {
     .positive()
     .optional()
     .describe(
-      'Of the lists that an inverted file usually reads, what share a search reads: fewer are quicker and miss some of the neighbors. Default 1.',
+      'Of the lists that an inverted file usually reads, what share a search reads: fewer are quicker and miss some of the neighbors. Default: what the store was tuned with, or 1.',
     ),
   stores: z
     .array(z.string())

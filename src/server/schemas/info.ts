@@ -30,6 +30,10 @@ export const storeSettings = z.object({
   cache: z.literal(true).optional().describe('The text read so far is remembered by default.'),
   pointers: z.literal(true).optional().describe('Neighbors are followed by default.'),
   adaptive: share.optional().describe('About what share of the searches is skipped by default.'),
+  effort: z
+    .number()
+    .optional()
+    .describe('So many times the usual lists of an inverted file are read by default.'),
   evidence: z
     .record(z.string(), z.unknown())
     .nullable()
