@@ -10,7 +10,7 @@ export interface Nearest {
   /** Row numbers. */
   rows: number[];
   /** Squared L2. */
-  distances: number[];
+  distances: Float32Array;
 }
 
 interface Kernels {
@@ -81,7 +81,7 @@ export class GrowingIndex {
    */
   nearest(query: ArrayLike<number>, [start, end]: readonly [number, number], k: number): Nearest {
     const count = end - start;
-    if (count <= 0) return { rows: [], distances: [] };
+    if (count <= 0) return { rows: [], distances: new Float32Array(0) };
     const floats = new Float32Array(this.#memory.buffer);
     floats.set(query, PAGE / 4);
     const first = this.#rowsAt + start * this.#width * 4;
@@ -90,7 +90,7 @@ export class GrowingIndex {
     const order = smallest(out, k);
     return {
       rows: order.map((row) => start + row),
-      distances: order.map((row) => out[row]!),
+      distances: Float32Array.from(order, (row) => out[row]!),
     };
   }
 

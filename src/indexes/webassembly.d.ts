@@ -1,6 +1,7 @@
 /** The part of the WebAssembly JavaScript interface used here; @types/node leaves it to the DOM's types, which we do not want. */
 declare namespace WebAssembly {
   class Module {
+    constructor(bytes: Uint8Array);
     private readonly module: never;
   }
   class Instance {

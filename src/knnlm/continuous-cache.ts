@@ -15,7 +15,7 @@ export const CACHED_STATES = 4096;
 /** Voters of one query. */
 export const CACHE_NEIGHBORS = 64;
 
-const NOTHING: NeighborRow = { distances: [], values: [] };
+const NOTHING: NeighborRow = { distances: new Float32Array(0), values: new Uint32Array(0) };
 
 export class ContinuousCache {
   readonly #index: GrowingIndex;
@@ -49,7 +49,7 @@ export class ContinuousCache {
     if (end <= this.#first) return NOTHING;
     const range = [Math.max(0, start), end - this.#first] as const;
     const { rows, distances } = this.#index.nearest(query, range, CACHE_NEIGHBORS);
-    return { distances, values: rows.map((row) => this.#tokens[row]!) };
+    return { distances, values: Uint32Array.from(rows, (row) => this.#tokens[row]!) };
   }
 
   /** Lets go of what no query from a position on can reach any more. */

@@ -2,7 +2,7 @@
 import type { Evidence } from './gate.ts';
 import type { GroupedEvidence } from './gate-reader.ts';
 import { runOf } from './pointers.ts';
-import { Groups } from './vote-summary.ts';
+import { asDistances, Groups } from './vote-summary.ts';
 
 /** Neighbors with the lengths of their runs, longest first. Shapes: k neighbors. */
 export interface Followed {
@@ -28,8 +28,8 @@ export function runVoters(
 ): GroupedEvidence['runs'] {
   const longest = runs[0] ?? 0;
   return {
-    distances: runs.map((run) => longest - run),
-    groups: places.map((place) => groups[place]!),
+    distances: Float32Array.from(runs, (run) => longest - run),
+    groups: Uint16Array.from(places, (place) => groups[place]!),
     count: places.length,
     longest,
   };
@@ -49,10 +49,10 @@ export class EvidenceGroups {
     for (let i = 0; i < count; i++) groups[i] = this.#groups.of(row.values[i]!);
     this.followed = longestFirst(row.histories, count);
     return {
-      neighbors: { distances: row.distances, groups, count },
+      neighbors: { distances: asDistances(row.distances), groups, count },
       runs: runVoters(this.followed, groups),
       cached: {
-        distances: cached?.distances ?? [],
+        distances: asDistances(cached?.distances ?? []),
         groups: Uint16Array.from(cached?.values ?? [], (token) => this.#groups.of(token)),
         count: cached?.values.length ?? 0,
       },

@@ -3,6 +3,7 @@ import { KnnLMError } from '../errors.ts';
 import { exp } from '../math/exp.ts';
 import { Random } from '../math/random.ts';
 import type { SamplingOptions } from './generation-types.ts';
+import { weightSum } from './weight-sum.ts';
 
 /** Errors: `INVALID_ARGUMENT` with the value seen. */
 export function checkSampling(options: SamplingOptions): void {
@@ -98,7 +99,9 @@ export class Sampler {
     const weight = (id: number): number => exp((scores[id]! - max) / temperature);
     const ranking = new Ranking(scores, max, 2 * temperature);
     const all = (): number =>
-      total !== undefined && temperature === 1 ? total / Math.exp(max) : sumOf(scores, weight);
+      total !== undefined && temperature === 1
+        ? total / Math.exp(max)
+        : weightSum(scores, max, temperature);
     let mass: number;
     let kept = Number.POSITIVE_INFINITY;
     if (topK === 0 && topP === 1 && minP === 0) mass = all();
@@ -169,12 +172,6 @@ class Ranking {
     ids.sort((a, b) => scores[b]! - scores[a]! || a - b);
     for (const id of ids) this.#ids.push(id);
   }
-}
-
-function sumOf(scores: Float32Array, weight: (id: number) => number): number {
-  let sum = 0;
-  for (let i = 0; i < scores.length; i++) sum += weight(i);
-  return sum;
 }
 
 /** Index of the largest value, the first among equals. */

@@ -11,10 +11,14 @@ import { longestFirst, runVoters } from './evidence-groups.ts';
 import { GateReader, type GroupedEvidence, standardize } from './gate-reader.ts';
 import type { Recall } from './recall.ts';
 import type { ResolvedSettings } from './types.ts';
-import { Groups, type Voters } from './vote-summary.ts';
+import { asDistances, Groups, type Voters } from './vote-summary.ts';
 
 /** Nothing is known of neighbors before they are searched. */
-export const NO_VOTERS: Voters = { distances: [], groups: [], count: 0 };
+export const NO_VOTERS: Voters = {
+  distances: new Float32Array(0),
+  groups: new Uint16Array(0),
+  count: 0,
+};
 
 /** Reads the features of one query after another. Shapes: F features. */
 export class SkipReader {
@@ -70,7 +74,7 @@ export class SkipPredictor {
         neighbors: NO_VOTERS,
         runs: runVoters(longestFirst(histories), groupsOf(values)),
         cached: {
-          distances: cached?.distances ?? [],
+          distances: asDistances(cached?.distances ?? []),
           groups: groupsOf(cached?.values ?? []),
           count: cached?.values.length ?? 0,
         },

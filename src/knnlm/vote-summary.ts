@@ -8,12 +8,16 @@ import { exp } from '../math/exp.ts';
 /** Voters of one query, nearest first. Voters for one token share a group number. */
 export interface Voters {
   /** (n) squared L2, or whatever else the temperatures are in. */
-  distances: ArrayLike<number>;
+  distances: Float32Array;
   /** (n) from `Groups`. */
-  groups: ArrayLike<number>;
+  groups: Uint16Array;
   /** n; the arrays may be longer. */
   count: number;
 }
+
+/** Distances as voters have them: of one type, so that reading them is quick. */
+export const asDistances = (distances: ArrayLike<number>): Float32Array =>
+  distances instanceof Float32Array ? distances : Float32Array.from(distances);
 
 /** Numbers the tokens that are voted for, in the order in which they are first seen; once for all sources of a query. */
 export class Groups {

@@ -74,7 +74,7 @@ describe('a growing index', () => {
         .slice(0, k);
       const found = index.nearest(query, [start, end], k);
       expect(found.rows).toEqual(expected.map(({ row }) => row));
-      expect(found.distances).toEqual(expected.map(({ distance }) => distance));
+      expect([...found.distances]).toEqual(expected.map(({ distance }) => distance));
     }
   });
 });
