@@ -21,9 +21,13 @@ interface Segment {
   offset: number;
 }
 
+/** Documents that were located lately, as they were parsed. */
+const MOST_LATELY = 256;
+
 export class DocumentTable implements Iterable<DocumentRecord> {
   readonly #segments: readonly Segment[];
   readonly #deleted: readonly IdRange[];
+  readonly #lately = new Map<number, DocumentRecord>();
 
   private constructor(segments: readonly Segment[], deleted: readonly IdRange[]) {
     this.#segments = segments;
@@ -176,8 +180,19 @@ export class DocumentTable implements Iterable<DocumentRecord> {
     const s = lastAtMost(this.#segments.length, (i) => this.#segments[i]!.start <= entry);
     const { lines, row: first, start } = this.#segments[s]!;
     const row = first + lastAtMost(lines.length, (i) => start + lines.starts[i]! <= entry);
-    const document = this.at(row);
+    const document = this.#located(row);
     return { row, document, position: entry - document.start };
+  }
+
+  /** Neighbors of one token after another are of the same few documents. */
+  #located(row: number): DocumentRecord {
+    let document = this.#lately.get(row);
+    if (document === undefined) {
+      document = this.at(row);
+      if (this.#lately.size === MOST_LATELY) this.#lately.clear();
+      this.#lately.set(row, document);
+    }
+    return document;
   }
 
   /** Whether an entry is not its document's last. @param entry 0 to n - 1 */

@@ -13,45 +13,59 @@ export interface EntryHit {
   targetId?: number;
 }
 
-/**
- * An entry's id is its provenance: the values of a document lie in order, so its neighbors in the file are its text.
- * @param around tokens of text on each side; with 0 nothing is read of a hit whose target is known
- */
+interface Sources {
+  datastore: Entries;
+  tokenizer: Tokenizer;
+  /** Tokens of text on each side; with 0 nothing is read of a hit whose target is known. */
+  around: number;
+}
+
+/** An entry's id is its provenance: the values of a document lie in order, so its neighbors in the file are its text. */
 export async function citeEntries(
   hits: readonly EntryHit[],
-  { datastore, tokenizer, around }: { datastore: Entries; tokenizer: Tokenizer; around: number },
+  sources: Sources,
 ): Promise<Neighbor[]> {
-  return Promise.all(
-    hits.map(async ({ entry, distance, weight, ...known }) => {
-      const { document, position, store } = datastore.documents.locate(entry);
-      const start = Math.max(document.start, entry - around);
-      const end = Math.min(document.start + document.length, entry + 1 + around);
-      const isKnown = around === 0 && known.targetId !== undefined;
-      const tokens = isKnown
-        ? Uint32Array.of(known.targetId!)
-        : await datastore.valueRange(start, end);
-      const targetId = tokens[entry - start]!;
-      return {
-        entry,
-        ...(store !== undefined && { store }),
-        document: document.id,
-        position,
-        distance,
-        weight,
-        target: tokenizer.tokenText(targetId),
-        targetId,
-        before: withoutBrokenEdges(
-          tokenizer.decode(tokens.subarray(0, entry - start), {
-            continuing: start > document.start,
-          }),
-        ),
-        after: withoutBrokenEdges(
-          tokenizer.decode(tokens.subarray(entry - start + 1), { continuing: true }),
-        ),
-        ...(document.sourceText !== undefined && { sourceText: document.sourceText }),
-      };
-    }),
-  );
+  if (sources.around === 0 && hits.every(({ targetId }) => targetId !== undefined))
+    return hits.map((hit) => cited(hit, sources, hit.targetId!));
+  return Promise.all(hits.map((hit) => citeWithText(hit, sources)));
+}
+
+async function citeWithText(hit: EntryHit, sources: Sources): Promise<Neighbor> {
+  const { datastore, tokenizer, around } = sources;
+  const { document } = datastore.documents.locate(hit.entry);
+  const start = Math.max(document.start, hit.entry - around);
+  const end = Math.min(document.start + document.length, hit.entry + 1 + around);
+  const tokens = await datastore.valueRange(start, end);
+  const at = hit.entry - start;
+  const before = tokenizer.decode(tokens.subarray(0, at), { continuing: start > document.start });
+  const after = tokenizer.decode(tokens.subarray(at + 1), { continuing: true });
+  return {
+    ...cited(hit, sources, tokens[at]!),
+    before: withoutBrokenEdges(before),
+    after: withoutBrokenEdges(after),
+  };
+}
+
+/** Without the text around it. */
+function cited(
+  { entry, distance, weight }: EntryHit,
+  { datastore, tokenizer }: Sources,
+  targetId: number,
+): Neighbor {
+  const { document, position, store } = datastore.documents.locate(entry);
+  return {
+    entry,
+    ...(store !== undefined && { store }),
+    document: document.id,
+    position,
+    distance,
+    weight,
+    target: tokenizer.tokenText(targetId),
+    targetId,
+    before: '',
+    after: '',
+    ...(document.sourceText !== undefined && { sourceText: document.sourceText }),
+  };
 }
 
 /** A cut inside a character leaves U+FFFD at the edge of the text: not part of the document, so not shown. */
