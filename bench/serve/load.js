@@ -5,8 +5,8 @@
  *
  * Prompts are beginnings of documents of TEXT, another for every stream; texts are sampled, and may not end early. One client and many
  * take turns. The server is a process of its own, with its default settings but for as many slots as clients; clients run in this one. Told are tokens a second over all
- * clients, gaps between a stream's tokens, the longest time the server's event loop was held up, and with --minutes its memory
- * while that many clients go on. `--knn` is the requests' field of that name, such as '{"effort": 0.25}'. JSON on the last line.
+ * clients, gaps between a stream's tokens, the longest time the server's event loop was held up, the longest that it worked without going round
+ * (on Linux: the rest of the time it waited for a core), and with --minutes its memory while that many clients go on. `--knn` is the requests' field of that name, such as '{"effort": 0.25}'. JSON on the last line.
  */
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -44,7 +44,8 @@ const run = async (count, seconds) => {
   const seen = await stream({ url: server.url, clients: count, seconds, body });
   const reports = server.takeReports();
   const delay = Math.max(...reports.map(({ delayMs }) => delayMs.max));
-  return { ...seen, eventLoopMaxMs: round(delay, 1), reports };
+  const own = Math.max(...reports.map(({ ownMs = Number.NaN }) => ownMs));
+  return { ...seen, eventLoopMaxMs: round(delay, 1), eventLoopOwnMs: round(own, 1), reports };
 };
 
 // Until code is compiled, and lists are in memory.
@@ -72,6 +73,7 @@ const report = {
   errors: [...rounds.one, ...rounds.many].reduce((sum, { errors }) => sum + errors, 0),
   gapMs: rounds.many.map(({ gapMs }) => gapMs),
   eventLoopMaxMs: rounds.many.map(({ eventLoopMaxMs }) => eventLoopMaxMs),
+  eventLoopOwnMs: rounds.many.map(({ eventLoopOwnMs }) => eventLoopOwnMs),
 };
 if (Number(options.minutes) > 0) report.endurance = await endure(Number(options.minutes));
 server.stop();
@@ -92,6 +94,7 @@ async function endure(minutes) {
     },
     rssMiBPerMinute: round(60 * slope(megabytes), 2),
     heapMiBPerMinute: round(60 * slope(settled.map(({ heapUsed }) => heapUsed / 2 ** 20)), 2),
+    eventLoopOwnMaxMs: round(Math.max(...settled.map(({ ownMs = Number.NaN }) => ownMs)), 1),
     eventLoopP99Ms: round(median(settled.map(({ delayMs }) => delayMs.p99)), 1),
   };
 }
