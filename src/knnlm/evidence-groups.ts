@@ -12,13 +12,23 @@ export interface Followed {
   runs: number[];
 }
 
+/** Of a run, and more places than a row has: sorted as numbers, see `sortedBy` in `pointers.ts`. */
+const LONGEST = 31;
+const PLACES = 2 ** 20;
+
 /** Those that are pointed at. @param histories (k) */
 export function longestFirst(histories: ArrayLike<number>, count = histories.length): Followed {
-  const places: number[] = [];
-  for (let i = 0; i < count; i++) if (histories[i]! > 1) places.push(i);
-  // Stable: of equal runs the nearest comes first.
-  places.sort((a, b) => runOf(histories[b]!) - runOf(histories[a]!));
-  return { places, runs: places.map((place) => runOf(histories[place]!)) };
+  const keys: number[] = [];
+  // Of equal runs the nearest comes first.
+  for (let i = 0; i < count; i++)
+    if (histories[i]! > 1) keys.push((LONGEST - runOf(histories[i]!)) * PLACES + i);
+  const order = Float64Array.from(keys).sort();
+  const followed: Followed = { places: [], runs: [] };
+  for (let i = 0; i < order.length; i++) {
+    followed.places.push(order[i]! % PLACES);
+    followed.runs.push(LONGEST - Math.floor(order[i]! / PLACES));
+  }
+  return followed;
 }
 
 /** Runs as a gate reads them: how many tokens each is shorter than the longest. @param groups of the row's neighbors */
@@ -27,12 +37,13 @@ export function runVoters(
   groups: ArrayLike<number>,
 ): GroupedEvidence['runs'] {
   const longest = runs[0] ?? 0;
-  return {
-    distances: Float32Array.from(runs, (run) => longest - run),
-    groups: Uint16Array.from(places, (place) => groups[place]!),
-    count: places.length,
-    longest,
-  };
+  const count = places.length;
+  const voters = { distances: new Float32Array(count), groups: new Uint16Array(count) };
+  for (let i = 0; i < count; i++) {
+    voters.distances[i] = longest - runs[i]!;
+    voters.groups[i] = groups[places[i]!]!;
+  }
+  return { ...voters, count, longest };
 }
 
 /** Serves one query after another. */

@@ -16,7 +16,6 @@ import { EvidenceGroups } from './evidence-groups.ts';
 import { GateReader, gateShares, standardize } from './gate-reader.ts';
 import type { NeighborRow } from './interpolate.ts';
 import type { TracedRow } from './pointers.ts';
-import type { Voters, VoteSummary } from './vote-summary.ts';
 
 /** What is known of a query before its target. Shapes: k neighbors, c cached states. */
 export interface Evidence {
@@ -74,19 +73,24 @@ export class Gate {
     gateShares(features, open, this.#parameters.weights, this.#shares);
     const lambda = 1 - this.#shares[0]!;
     if (!(lambda > 0)) return { lambda: 0, weights };
-    let at = 1;
-    const addAll = (summary: VoteSummary, voters: Voters, place: (voter: number) => number) => {
-      const end = at + summary.temperatures.length;
-      const parts = this.#shares.subarray(at, end).map((share) => share / lambda);
-      if (open[at] && end > at)
-        summary.addWeights(voters.count, parts, (voter, weight) => {
-          weights[place(voter)]! += weight;
-        });
-      at = end;
-    };
-    addAll(neighbors, grouped.neighbors, (voter) => voter);
-    addAll(runs, grouped.runs, (voter) => this.#groups.followed.places[voter]!);
-    addAll(cached, grouped.cached, (voter) => k + voter);
+    const whole = { parts: this.#shares, whole: lambda };
+    const runsAt = 1 + neighbors.temperatures.length;
+    const cacheAt = runsAt + runs.temperatures.length;
+    const { places } = this.#groups.followed;
+    if (open[1])
+      neighbors.addWeights(
+        grouped.neighbors.count,
+        { ...whole, first: 1 },
+        { out: weights, places: 0 },
+      );
+    if (open[runsAt])
+      runs.addWeights(grouped.runs.count, { ...whole, first: runsAt }, { out: weights, places });
+    if (open[cacheAt])
+      cached.addWeights(
+        grouped.cached.count,
+        { ...whole, first: cacheAt },
+        { out: weights, places: k },
+      );
     return { lambda, weights };
   }
 }

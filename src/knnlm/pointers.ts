@@ -64,15 +64,28 @@ export function follow(
     agreed.sort((a, b) => runOf(histories[b]!) - runOf(histories[a]!));
     agreed.length = MOST_POINTERS;
   }
-  agreed.sort((a, b) => ids[a]! - ids[b]!);
-  return {
-    ids: Int32Array.from(agreed, (i) => ids[i]! + 1),
+  const order = sortedBy(agreed, ids);
+  const pointed = { ids: new Int32Array(order.length), histories: new Uint32Array(order.length) };
+  for (let j = 0; j < order.length; j++) {
+    const i = order[j]!;
+    pointed.ids[j] = ids[i]! + 1;
     // The last bit stays: a run is that long or longer.
-    histories: Uint32Array.from(
-      agreed,
-      (i) => ((histories[i]! << 1) | (histories[i]! & OLDEST)) >>> 0,
-    ),
-  };
+    pointed.histories[j] = ((histories[i]! << 1) | (histories[i]! & OLDEST)) >>> 0;
+  }
+  return pointed;
+}
+
+/** More places than a row has; times 2³¹ ids they are whole numbers of a double. */
+const PLACES = 2 ** 20;
+
+/** Places by what is at them, ascending, equal ones in order; as numbers, since a comparison that is made anew for every token is compiled anew too. */
+function sortedBy(places: readonly number[], values: ArrayLike<number>): number[] {
+  const keys = new Float64Array(places.length);
+  for (let i = 0; i < keys.length; i++) keys[i] = values[places[i]!]! * PLACES + places[i]!;
+  keys.sort();
+  const sorted: number[] = [];
+  for (let i = 0; i < keys.length; i++) sorted.push(keys[i]! % PLACES);
+  return sorted;
 }
 
 /** What was searched, as a row whose every neighbor comes from this step's search alone. */

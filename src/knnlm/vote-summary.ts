@@ -94,14 +94,19 @@ export class VoteSummary {
     for (let t = 0; t <= hottest; t++) this.#describe(t, groupCount);
   }
 
-  /** Adds the weight of each voter read last under a mixture of the temperatures. @param parts (J) the mixture's weights */
+  /**
+   * Adds the weight of each voter read last under a mixture of the temperatures.
+   * @param count voters @param parts from place `first` on (J) the mixture's weights, all to be divided by `whole`
+   * @param out what they are added to: that of voter i at `places[i]`, or where places is a number, at that number + i
+   */
   addWeights(
     count: number,
-    parts: ArrayLike<number>,
-    add: (voter: number, weight: number) => void,
+    { parts, first, whole }: { parts: Float64Array; first: number; whole: number },
+    { out, places }: { out: Float64Array; places: readonly number[] | number },
   ): void {
     const hottest = this.temperatures.length - 1;
-    const factors = this.sums.map((sum, t) => parts[t]! / sum);
+    const factors = new Float64Array(hottest + 1);
+    for (let t = 0; t <= hottest; t++) factors[t] = parts[first + t]! / whole / this.sums[t]!;
     for (let i = 0; i < count; i++) {
       let weight = this.#weights[i]!;
       let all = 0;
@@ -109,7 +114,7 @@ export class VoteSummary {
         all += factors[t]! * weight;
         weight *= weight;
       }
-      add(i, all);
+      out[typeof places === 'number' ? places + i : places[i]!]! += all;
     }
   }
 

@@ -1,6 +1,7 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { CacheBlocks } from '../../dist/model/decoding/cache-blocks.js';
 import { freshState, GraphDecoder } from '../../dist/model/decoding/graph-decoder.js';
 import { Sequence } from '../../dist/model/decoding/sequence.js';
@@ -182,6 +183,39 @@ describe('texts decoded at the same time', () => {
       expect(maxDifference(key, alone!.states[s]!.key)).toBe(0);
       expect(maxDifference(logProbs, alone!.states[s]!.logProbs)).toBe(0);
     }
+  });
+
+  it('wait for each other, so that steps are whole', async () => {
+    const all = texts(9, 30);
+    const model = await runtime();
+    await model.sharesSteps();
+    const step = vi.spyOn(StepReader.prototype, 'step');
+    const pause = (): Promise<void> => sleep(2 + Math.random() * 6);
+    const found = await Promise.all(all.map((text) => goOn(model, text, 25, pause)));
+    const shares = step.mock.calls.map(([block, rows]) => rows.length / block.sequences.length);
+    step.mockRestore();
+    expectSame(found, await oneByOne(all, 25));
+    const mean = shares.reduce((sum, share) => sum + share, 0) / shares.length;
+    expect(mean).toBeGreaterThan(0.7);
+  });
+
+  it('do not wait for one that has stopped asking', async () => {
+    const all = texts(3, 30);
+    const model = await runtime();
+    await model.sharesSteps();
+    let resume = (): void => {};
+    const stopped = new Promise<void>((resolve) => {
+      resume = resolve;
+    });
+    let steps = 0;
+    const stops = (): Promise<void> => (++steps < 8 ? sleep(2) : stopped);
+    const paused = goOn(model, all[0]!, 12, stops);
+    const others = all.slice(1).map((text) => goOn(model, text, 40, () => sleep(2)));
+    const found = await Promise.all(others);
+    resume();
+    const [first, ...rest] = await oneByOne(all, 40);
+    const cut = { ids: first!.ids.slice(0, 12), states: first!.states.slice(0, 13) };
+    expectSame([await paused, ...found], [cut, ...rest]);
   });
 
   it('may be asked for the state after each token, and begin anew, in the order they are told to', async () => {
