@@ -93,6 +93,7 @@ describe('a fresh store', () => {
     expect(once!.settings).toEqual(twice!.settings);
     expect(built.settings.lambda).toBe(once!.settings!.lambda);
     expect(built.tuningSeconds).toBeGreaterThan(0);
+    await Promise.all([once!.close(), twice!.close()]);
   });
 
   it('keeps the settings it was given, and the paper’s when tuning is not wanted', async () => {
