@@ -145,7 +145,8 @@ describe.each<[string, RetrievalRequest]>([
   });
 });
 
-it('a search asks the index for as much effort as the request does, wherever a text is read', async () => {
+/** Efforts that the index is asked for from now on. */
+function watchEffort() {
   const { index } = knnlm.retriever;
   const search = index.search.bind(index);
   const asked = new Set<number | undefined>();
@@ -153,6 +154,14 @@ it('a search asks the index for as much effort as the request does, wherever a t
     asked.add(options.effort);
     return search(queries, options);
   };
+  const restore = (): void => {
+    index.search = search;
+  };
+  return { asked, restore };
+}
+
+it('a search asks the index for as much effort as the request does, wherever a text is read', async () => {
+  const { asked, restore } = watchEffort();
   const text = part(0).text.slice(0, 60);
   const read = async (request: RetrievalRequest) => {
     asked.clear();
@@ -166,7 +175,7 @@ it('a search asks the index for as much effort as the request does, wherever a t
     expect(await read({ ...constant, effort: 0.25 })).toEqual([0.25]);
     expect(await read({ ...constant, effort: 1 })).toEqual([undefined]);
   } finally {
-    index.search = search;
+    restore();
   }
   // Exact search has nothing to do less of.
   const evaluated = await knnlm.evaluate([part(0)], { ...constant, effort: 0.25 });
@@ -176,13 +185,7 @@ it('a search asks the index for as much effort as the request does, wherever a t
 });
 
 it('a store is tuned with the effort that it is searched with from then on', async () => {
-  const { index } = knnlm.retriever;
-  const search = index.search.bind(index);
-  const asked = new Set<number | undefined>();
-  index.search = (queries, options) => {
-    asked.add(options.effort);
-    return search(queries, options);
-  };
+  const { asked, restore } = watchEffort();
   const before = knnlm.datastore.settings;
   try {
     const tuned = await knnlm.tune([part(2)], { effort: 0.5, maxTokens: 300 });
@@ -197,7 +200,7 @@ it('a store is tuned with the effort that it is searched with from then on', asy
     await reopened.close();
     await expect(knnlm.tune([part(2)], { effort: -1 })).rejects.toThrow(/above 0/);
   } finally {
-    index.search = search;
+    restore();
     await keepSettings(knnlm.datastore, before!, () => {});
   }
 });
