@@ -4,6 +4,7 @@
  * for 2,000 keys of width 256.
  */
 import { readFile } from 'node:fs/promises';
+import { instantiate } from './kernels.ts';
 
 /** Neighbors of one query, nearest first; of equal distances the older key first. */
 export interface Nearest {
@@ -36,11 +37,7 @@ export class GrowingIndex {
     this.dim = dim;
     this.#width = Math.ceil(dim / 8) * 8;
     this.#memory = new WebAssembly.Memory({ initial: this.#pages(), maximum: PAGE });
-    const abort = () => {
-      throw new Error('A kernel trapped.');
-    };
-    const imports = { env: { memory: this.#memory, abort } };
-    this.#kernels = new WebAssembly.Instance(module, imports).exports as unknown as Kernels;
+    this.#kernels = instantiate(module, this.#memory) as Kernels;
   }
 
   static async open(dim: number): Promise<GrowingIndex> {

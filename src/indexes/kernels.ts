@@ -33,7 +33,8 @@ export interface PrivateKernels {
   valueOfRank: Kernel;
 }
 
-function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): object {
+/** A module over a memory: its kernels by name. */
+export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): object {
   const abort = () => {
     throw new Error('A kernel trapped.');
   };

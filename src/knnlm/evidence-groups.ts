@@ -1,7 +1,7 @@
 /** What was found for a query with its tokens as group numbers, one numbering for all sources: the form that gates read. */
 import type { Evidence } from './gate.ts';
 import type { GroupedEvidence } from './gate-reader.ts';
-import { runOf } from './pointers.ts';
+import { runOf, sortedBy } from './pointers.ts';
 import { asDistances, Groups } from './vote-summary.ts';
 
 /** Neighbors with the lengths of their runs, longest first. Shapes: k neighbors. */
@@ -12,23 +12,23 @@ export interface Followed {
   runs: number[];
 }
 
-/** Of a run, and more places than a row has: sorted as numbers, see `sortedBy` in `pointers.ts`. */
+/** Of a run. */
 const LONGEST = 31;
-const PLACES = 2 ** 20;
 
 /** Those that are pointed at. @param histories (k) */
 export function longestFirst(histories: ArrayLike<number>, count = histories.length): Followed {
-  const keys: number[] = [];
-  // Of equal runs the nearest comes first.
-  for (let i = 0; i < count; i++)
-    if (histories[i]! > 1) keys.push((LONGEST - runOf(histories[i]!)) * PLACES + i);
-  const order = Float64Array.from(keys).sort();
-  const followed: Followed = { places: [], runs: [] };
-  for (let i = 0; i < order.length; i++) {
-    followed.places.push(order[i]! % PLACES);
-    followed.runs.push(LONGEST - Math.floor(order[i]! / PLACES));
+  const pointed: number[] = [];
+  const shortness = new Uint8Array(count);
+  for (let i = 0; i < count; i++) {
+    if (histories[i]! <= 1) continue;
+    pointed.push(i);
+    shortness[i] = LONGEST - runOf(histories[i]!);
   }
-  return followed;
+  // Of equal runs the nearest comes first.
+  const places = sortedBy(pointed, shortness);
+  const runs: number[] = [];
+  for (const place of places) runs.push(LONGEST - shortness[place]!);
+  return { places, runs };
 }
 
 /** Runs as a gate reads them: how many tokens each is shorter than the longest. @param groups of the row's neighbors */

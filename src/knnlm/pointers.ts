@@ -79,7 +79,7 @@ export function follow(
 const PLACES = 2 ** 20;
 
 /** Places by what is at them, ascending, equal ones in order; as numbers, since a comparison that is made anew for every token is compiled anew too. */
-function sortedBy(places: readonly number[], values: ArrayLike<number>): number[] {
+export function sortedBy(places: readonly number[], values: ArrayLike<number>): number[] {
   const keys = new Float64Array(places.length);
   for (let i = 0; i < keys.length; i++) keys[i] = values[places[i]!]! * PLACES + places[i]!;
   keys.sort();

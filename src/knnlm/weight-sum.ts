@@ -1,5 +1,6 @@
 /** The mass of a whole vocabulary under a sampling temperature, by the kernel of `kernels/weights.private.ts`. */
 import { readFileSync } from 'node:fs';
+import { instantiate } from '../indexes/kernels.ts';
 
 /** Scores that are summed at a time. */
 const AT_ONCE = 4096;
@@ -14,15 +15,10 @@ let opened: { kernels: Kernels; scores: Float32Array } | undefined;
 function open(): NonNullable<typeof opened> {
   const bytes = readFileSync(new URL('../indexes/kernels/weights.private.wasm', import.meta.url));
   const memory = new WebAssembly.Memory({ initial: 1, maximum: 65_536 });
-  const abort = () => {
-    throw new Error('A kernel trapped.');
-  };
-  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), {
-    env: { memory, abort },
-  });
+  const kernels = instantiate(new WebAssembly.Module(bytes), memory) as Kernels;
   const start = memory.buffer.byteLength - 4 * AT_ONCE;
   const scores = new Float32Array(memory.buffer, start, AT_ONCE);
-  return { kernels: exports as unknown as Kernels, scores };
+  return { kernels, scores };
 }
 
 /**

@@ -12,7 +12,7 @@ import { logSoftmax } from '../log-softmax.ts';
 import type { ModelGraphs, Source } from '../model-graphs.ts';
 import { lastLogits } from '../onnx/last-logits.ts';
 import { readGraph } from '../onnx/read-graph.ts';
-import type { Replacement } from '../onnx/split-attention.ts';
+import type { Replacement } from '../onnx/replacement.ts';
 import type { EncodedSources } from '../source-encoder.ts';
 import { selectRows } from '../tensor-rows.ts';
 import type { ReadRequest } from './sequence.ts';

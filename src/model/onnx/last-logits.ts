@@ -6,7 +6,7 @@ import { Dataflow } from './dataflow.ts';
 import { encodeIntegers, encodeNode, encodeValueInfo } from './encode-nodes.ts';
 import type { OnnxGraph, ValueInfo } from './graph.ts';
 import { findHead, findLogits, logitsToKeepInput } from './logits.ts';
-import type { Replacement } from './split-attention.ts';
+import type { Replacement } from './replacement.ts';
 import { Trunk } from './trunk.ts';
 
 export const LOGITS_FROM = 'knn_logits_from';

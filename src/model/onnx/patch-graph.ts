@@ -19,7 +19,7 @@ import {
 import { type Field, ProtobufFile } from './protobuf-file.ts';
 import { messageHead } from './protobuf-writer.ts';
 import { readInitializer, readSparseName, readValueInfo } from './read-tensor.ts';
-import type { Replacement } from './split-attention.ts';
+import type { Replacement } from './replacement.ts';
 
 /** A tensor to be a new output. */
 export interface ExposedTensor {

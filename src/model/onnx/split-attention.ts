@@ -11,19 +11,8 @@
 import type { CacheRows } from './cache-rows.ts';
 import { Dataflow } from './dataflow.ts';
 import { encodeIntegers, encodeNode } from './encode-nodes.ts';
-import type { OnnxGraph, OnnxNode, ValueInfo } from './graph.ts';
-
-/** Nodes that take the place of others. */
-export interface Replacement {
-  /** `OnnxNode.position` of those that go. */
-  removed: ReadonlySet<number>;
-  /** GraphProto fields. */
-  added: Uint8Array[];
-  /** Tensors of the graph that they read. */
-  reads: string[];
-  /** New inputs of the graph, which are among what is added. */
-  inputs?: ValueInfo[];
-}
+import type { OnnxGraph, OnnxNode } from './graph.ts';
+import type { Replacement } from './replacement.ts';
 
 /** What is done with a cache tensor after it was joined. */
 interface Use {
