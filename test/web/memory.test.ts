@@ -30,6 +30,17 @@ const remove = async (page: Page): Promise<void> => {
   await page.getByRole('dialog').getByRole('button', { name: 'Remove' }).click();
 };
 
+/** What is dragged when a file of this text is. */
+const draggedText = (page: Page, name: string, content: string) =>
+  page.evaluateHandle(
+    ([title, text]) => {
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([text!], title!, { type: 'text/plain' }));
+      return transfer;
+    },
+    [name, content],
+  );
+
 describeInChromium('Documents', () => {
   it('are listed by the thousand, in parts as they come into sight, and found by name', async () => {
     const page = await inspector.open('#/documents');
@@ -60,11 +71,7 @@ describeInChromium('Documents', () => {
 
     await page.getByRole('link', { name: 'Documents' }).click();
     await page.getByText('Drop text files here').waitFor();
-    const files = await page.evaluateHandle((text) => {
-      const transfer = new DataTransfer();
-      transfer.items.add(new File([text], 'ogo.txt', { type: 'text/plain' }));
-      return transfer;
-    }, TEXT.repeat(200));
+    const files = await draggedText(page, 'ogo.txt', TEXT.repeat(200));
     await page.dispatchEvent('main', 'dragover', { dataTransfer: files });
     await page.locator('.add.is-over').waitFor();
     const progressed = await watchFor(page, 'progress[aria-label="Adding ogo.txt"]');
@@ -103,6 +110,24 @@ describeInChromium('Documents', () => {
     expect(await source.allTextContents()).not.toContain('ogo.txt');
     const { raw } = await inspector.ask('/v1/knn/search', { context: TEXT, raw: true });
     expect(raw.document_ids).not.toContain('ogo.txt');
+  });
+
+  it('may be dropped as soon as the page asks for them, however late its next frame comes', async () => {
+    const page = await inspector.open('#/documents', { isAlone: true });
+    await page.getByText('2,040 documents').first().waitFor();
+    await page.getByRole('link', { name: 'Write' }).click();
+    await page.getByRole('textbox').first().waitFor();
+    await page.evaluate(() => {
+      const inTime = window.setTimeout;
+      window.requestAnimationFrame = () => 0;
+      window.setTimeout = ((then: () => void, ms = 0) =>
+        inTime(then, ms + 1000)) as typeof window.setTimeout;
+    });
+    await page.getByRole('link', { name: 'Documents' }).click();
+    await page.getByText('Drop text files here').waitFor();
+    const dataTransfer = await draggedText(page, 'early.txt', TEXT);
+    await page.dispatchEvent('main', 'dragover', { dataTransfer });
+    await page.locator('.add.is-over').waitFor();
   });
 
   it('of a name that is taken are replaced only when that is asked for', async () => {

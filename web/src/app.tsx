@@ -1,6 +1,6 @@
 /** The frame around the views: name, navigation, theme, what is served; and the state they share. */
 import type { ComponentType } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { InfoReply } from '../../src/server/wire.ts';
 import { KeyForm } from './parts/key-form.tsx';
 import { ErrorNote, Waiting } from './parts/states.tsx';
@@ -76,7 +76,7 @@ export function App() {
 function Content({ navigation, info }: { navigation: Navigation; info: Loaded<InfoReply> }) {
   const { view } = navigation.inspection;
   const [isLocked, setLocked] = useState(false);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const lock = (): void => setLocked(true);
     addEventListener(UNAUTHORIZED, lock);
     return () => removeEventListener(UNAUTHORIZED, lock);

@@ -1,5 +1,5 @@
 /** Text files that are chosen, or dropped anywhere on the page. */
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 
 /** Errors: for what is not UTF-8. */
 export async function readText(file: File): Promise<string> {
@@ -15,7 +15,8 @@ export function useDroppedFiles(onFiles: (files: FileList) => void): boolean {
   const [isOver, setOver] = useState(false);
   const current = useRef(onFiles);
   current.current = onFiles;
-  useEffect(() => {
+  // Not after the next frame, as other effects: what has the page's word for it may be dropped at once.
+  useLayoutEffect(() => {
     const over = (event: DragEvent): void => {
       if (!event.dataTransfer?.types.includes('Files')) return;
       event.preventDefault();

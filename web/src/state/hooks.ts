@@ -1,5 +1,5 @@
 /** The hooks all views share: the address, loading, a value that settles. */
-import { useCallback, useEffect, useState } from 'preact/hooks';
+import { useCallback, useEffect, useLayoutEffect, useState } from 'preact/hooks';
 import { fromFragment, type Inspection, toFragment } from './inspection.ts';
 
 /** After this long a wait is called slow, in words. */
@@ -15,7 +15,8 @@ export interface Navigation {
 
 export function useNavigation(): Navigation {
   const [inspection, setInspection] = useState(() => fromFragment(location.hash));
-  useEffect(() => {
+  // At once: an address that changes before the next frame would be missed.
+  useLayoutEffect(() => {
     const read = (): void => setInspection(fromFragment(location.hash));
     addEventListener('hashchange', read);
     return () => removeEventListener('hashchange', read);

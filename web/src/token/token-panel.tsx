@@ -1,5 +1,5 @@
 /** One token: why it was said, what else could have been, who voted, and what would change it. */
-import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { InfoReply, RawNeighbors, SearchReply } from '../../../src/server/wire.ts';
 import { CopyButtons } from '../parts/copy-buttons.tsx';
 import { Deviations } from '../parts/deviations.tsx';
@@ -178,7 +178,7 @@ const listOf = (names: readonly string[]): string =>
 function useEscape(then: () => void): void {
   const current = useRef(then);
   current.current = then;
-  useEffect(() => {
+  useLayoutEffect(() => {
     const listen = (event: KeyboardEvent): void => {
       const isElsewhere = (event.target as HTMLElement).closest?.('dialog, input[type="search"]');
       if (event.key === 'Escape' && !isElsewhere) current.current();
