@@ -177,9 +177,8 @@ export class DocumentTable implements Iterable<DocumentRecord> {
   /** The document that an entry belongs to, in O(log n). @param entry 0 to n - 1 */
   locate(entry: number): { row: number; document: DocumentRecord; position: number } {
     if (!(entry >= 0 && entry < this.entries)) throw new Error(`no entry ${entry}`);
-    const s = lastAtMost(this.#segments.length, (i) => this.#segments[i]!.start <= entry);
-    const { lines, row: first, start } = this.#segments[s]!;
-    const row = first + lastAtMost(lines.length, (i) => start + lines.starts[i]! <= entry);
+    const { lines, row: first, start } = this.#segmentAt(entry);
+    const row = first + lastStart(lines, entry - start);
     const document = this.#located(row);
     return { row, document, position: entry - document.start };
   }
@@ -197,10 +196,8 @@ export class DocumentTable implements Iterable<DocumentRecord> {
 
   /** Whether an entry is not its document's last. @param entry 0 to n - 1 */
   continues(entry: number): boolean {
-    const s = lastAtMost(this.#segments.length, (i) => this.#segments[i]!.start <= entry);
-    const { lines, start } = this.#segments[s]!;
-    const row = lastAtMost(lines.length, (i) => start + lines.starts[i]! <= entry);
-    return entry + 1 < start + lines.starts[row + 1]!;
+    const { lines, start } = this.#segmentAt(entry);
+    return entry - start + 1 < lines.starts[lastStart(lines, entry - start) + 1]!;
   }
 
   /** Rows of live documents, in entry order. */
@@ -218,9 +215,33 @@ export class DocumentTable implements Iterable<DocumentRecord> {
     return 1 + lastAtMost(this.length, (row) => this.startOf(row) < entry);
   }
 
+  /** The segment of an entry. */
+  #segmentAt(entry: number): Segment {
+    let low = 0;
+    let high = this.#segments.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#segments[middle]!.start <= entry) low = middle + 1;
+      else high = middle;
+    }
+    return this.#segments[low - 1]!;
+  }
+
   #segmentOf(row: number): Segment {
     return this.#segments[lastAtMost(this.#segments.length, (i) => this.#segments[i]!.row <= row)]!;
   }
+}
+
+/** The row of the last line that starts at an entry of the segment or before it. Like `#segmentAt` without a closure: both are asked for every neighbor. */
+function lastStart({ starts, length }: DocumentLines, entry: number): number {
+  let low = 0;
+  let high = length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (starts[middle]! <= entry) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
 }
 
 /** The last index below `length` for which `holds`, which is true up to some index and false from there on; or -1. */

@@ -23,6 +23,12 @@ const FIRST_ROWS = 256;
 
 let compiled: Promise<WebAssembly.Module> | undefined;
 
+/** Of texts that have ended, for those that begin: WebAssembly's memory is given back by the collector alone, late, and its size calls for it. */
+const spare: GrowingIndex[] = [];
+const MOST_SPARE = 64;
+/** What held a longer text is given back. */
+const MOST_SPARE_ROWS = 1024;
+
 export class GrowingIndex {
   /** d */
   readonly dim: number;
@@ -41,9 +47,17 @@ export class GrowingIndex {
   }
 
   static async open(dim: number): Promise<GrowingIndex> {
+    const known = spare.findIndex((index) => index.dim === dim);
+    if (known >= 0) return spare.splice(known, 1)[0]!;
     const url = new URL('./kernels/rows.private.wasm', import.meta.url);
     compiled ??= readFile(url).then((bytes) => WebAssembly.compile(bytes));
     return new GrowingIndex(dim, await compiled);
+  }
+
+  /** Its memory may serve another from here on: nothing must be asked of it any more. */
+  close(): void {
+    this.#size = 0;
+    if (this.#room <= MOST_SPARE_ROWS && spare.length < MOST_SPARE) spare.push(this);
   }
 
   /** Keys held. */
@@ -84,11 +98,13 @@ export class GrowingIndex {
     const first = this.#rowsAt + start * this.#width * 4;
     this.#kernels.rowDistances(PAGE, first, count, this.#width, this.#outAt);
     const out = floats.subarray(this.#outAt / 4, this.#outAt / 4 + count);
-    const order = smallest(out, k);
-    return {
-      rows: order.map((row) => start + row),
-      distances: Float32Array.from(order, (row) => out[row]!),
-    };
+    const rows = smallest(out, k);
+    const distances = new Float32Array(rows.length);
+    for (let i = 0; i < rows.length; i++) {
+      distances[i] = out[rows[i]!]!;
+      rows[i]! += start;
+    }
+    return { rows, distances };
   }
 
   /** Room is doubled; the distances lie behind the keys. */
@@ -116,13 +132,11 @@ function smallest(values: Float32Array, k: number): number[] {
   const kept: number[] = [];
   for (let i = 0; i < values.length; i++) {
     const value = values[i]!;
-    if (kept.length === k) {
-      if (!(value < values[kept[k - 1]!]!)) continue;
-      kept.pop();
-    }
-    let at = kept.length;
-    while (at > 0 && values[kept[at - 1]!]! > value) at--;
-    kept.splice(at, 0, i);
+    if (kept.length < k) kept.push(i);
+    else if (!(value < values[kept[k - 1]!]!)) continue;
+    let at = kept.length - 1;
+    for (; at > 0 && values[kept[at - 1]!]! > value; at--) kept[at] = kept[at - 1]!;
+    kept[at] = i;
   }
   return kept;
 }

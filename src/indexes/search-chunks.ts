@@ -192,3 +192,15 @@ export function checkSearch(
   }
   return q;
 }
+
+/** Errors: `INVALID_ARGUMENT`. */
+export function checkFinite(queries: Float32Array): void {
+  // `every` would make an object of each number.
+  for (let i = 0; i < queries.length; i++) {
+    if (Number.isFinite(queries[i]!)) continue;
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      'A query holds a value that is not finite. Check the model that made it.',
+    );
+  }
+}

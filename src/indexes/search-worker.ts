@@ -8,6 +8,7 @@ import { KeyReader } from './key-reader.ts';
 import { PrivateRoom, ProductScanner } from './product-scanner.ts';
 import { type CodeSpace, encodeQuery } from './query-code.ts';
 import { DotScanner, type Scanner } from './scanner.ts';
+import { checkFinite } from './search-chunks.ts';
 import type {
   Encoded,
   EncodeTask,
@@ -116,12 +117,7 @@ function gatherSample({ layout, sample, u8, f32 }: ChunkView): void {
 async function search(view: ChunkView, task: SearchTask): Promise<PartialNeighbors> {
   const { k, queries, from, to } = task;
   const q = queries.length / dim;
-  if (!queries.every(Number.isFinite)) {
-    throw new KnnLMError(
-      'INVALID_ARGUMENT',
-      'A query holds a value that is not finite. Check the model that made it.',
-    );
-  }
+  checkFinite(queries);
   const capacity = TileSearch.capacity(k, to - from, view.layout.blockRows);
   const integer = q >= PRODUCT_QUERIES ? await integerProduct() : undefined;
   const scanner: Scanner = integer

@@ -6,8 +6,8 @@
  */
 import { CACHE_NEIGHBORS } from './continuous-cache.ts';
 import type { Evidence } from './gate.ts';
+import { Groups } from './groups.ts';
 import { MOST_POINTERS } from './pointers.ts';
-import { Groups } from './vote-summary.ts';
 
 /** Targets kept, at most: enough to fit a gate; 110 MB at k = 1,024. */
 export const MOST_EVIDENCE = 20_000;

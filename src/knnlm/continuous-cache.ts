@@ -32,6 +32,11 @@ export class ContinuousCache {
     return new ContinuousCache(await GrowingIndex.open(dim));
   }
 
+  /** Nothing must be asked of it any more. */
+  close(): void {
+    this.#index.close();
+  }
+
   /** States that were added, those forgotten since included: the position of the next one. */
   get length(): number {
     return this.#first + this.#tokens.length;
@@ -49,7 +54,9 @@ export class ContinuousCache {
     if (end <= this.#first) return NOTHING;
     const range = [Math.max(0, start), end - this.#first] as const;
     const { rows, distances } = this.#index.nearest(query, range, CACHE_NEIGHBORS);
-    return { distances, values: Uint32Array.from(rows, (row) => this.#tokens[row]!) };
+    const values = new Uint32Array(rows.length);
+    for (let i = 0; i < rows.length; i++) values[i] = this.#tokens[rows[i]!]!;
+    return { distances, values };
   }
 
   /** Lets go of what no query from a position on can reach any more. */

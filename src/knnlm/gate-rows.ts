@@ -5,7 +5,7 @@
 import { expertCount, featureCount, type GateShape } from '../datastore/gate-sizes.ts';
 import { type EvidenceTable, mostGroups, NOT_FOUND } from './cached-evidence.ts';
 import type { NeighborTable } from './cached-neighbors.ts';
-import { longestFirst, runVoters } from './evidence-groups.ts';
+import { Runs } from './evidence-groups.ts';
 import { GateReader, type GroupedEvidence } from './gate-reader.ts';
 
 /** Shapes: m rows, F features, E experts. */
@@ -39,6 +39,7 @@ export class EvidenceReader {
   readonly #neighbors: NeighborTable;
   readonly #evidence: EvidenceTable;
   readonly #k: number;
+  readonly #runs = new Runs();
   /** Histories, distances and groups of the voters: those found, then those only pointed at. */
   readonly #histories: Uint32Array;
   readonly #distances: Float32Array;
@@ -63,7 +64,7 @@ export class EvidenceReader {
     const voters = at * cached.room;
     return {
       neighbors: { distances: this.#distances, groups, count },
-      runs: runVoters(longestFirst(this.#histories, count), groups),
+      runs: this.#runs.read(this.#histories, groups, count),
       cached: {
         distances: cached.distances.subarray(voters, voters + cached.room),
         groups: cached.groups.subarray(voters, voters + cached.room),

@@ -34,6 +34,18 @@ export interface Weighed {
   weights: Float64Array;
 }
 
+/** Gates that are ready: one serves all texts, since each query is read and weighed at once. */
+const ready = new WeakMap<GateParameters, { gate: Gate; voters: number }>();
+
+/** @param voters most of one query, all sources together */
+export function gateFor(parameters: GateParameters, voters: number): Gate {
+  const known = ready.get(parameters);
+  if (known && known.voters >= voters) return known.gate;
+  const gate = new Gate(parameters, voters);
+  ready.set(parameters, { gate, voters });
+  return gate;
+}
+
 /** A gate ready for queries. */
 export class Gate {
   readonly #parameters: GateParameters;
@@ -76,7 +88,7 @@ export class Gate {
     const whole = { parts: this.#shares, whole: lambda };
     const runsAt = 1 + neighbors.temperatures.length;
     const cacheAt = runsAt + runs.temperatures.length;
-    const { places } = this.#groups.followed;
+    const { places } = this.#groups;
     if (open[1])
       neighbors.addWeights(
         grouped.neighbors.count,

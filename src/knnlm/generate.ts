@@ -44,7 +44,8 @@ export async function* generate(
   const promptIds = await promptTokens(prompt, model);
   const stream = model.tokenizer.stream({ continuing: promptIds.length > 0 });
   const seen = new Set<number>(promptIds);
-  const reader = await SequenceReader.open(model, options);
+  // A state is done with before the next but one is asked for, and with the reader.
+  const reader = await SequenceReader.open(model, options, { reuse: true });
   const memory = await begin().catch(async (error: unknown) => {
     await reader.close();
     throw error;
@@ -82,6 +83,7 @@ export async function* generate(
       await reading;
     }
   } finally {
+    memory.close();
     await reader.close();
   }
   const last = tokens.at(-1);
@@ -120,7 +122,7 @@ export async function* generate(
       text,
       p: Math.exp(logProbs[id]!),
       pLm: Math.exp(lm[id]!),
-      pKnn: Math.exp(votes.get(id) ?? Number.NEGATIVE_INFINITY),
+      pKnn: Math.exp(votes.of(id)),
       neighbors: await citeEntries(hits, {
         datastore: retriever.datastore,
         tokenizer: model.tokenizer,
@@ -160,7 +162,7 @@ export function candidatesOf(
     text: tokenizer.tokenText(id),
     p: Math.exp(logProbs[id]!),
     pLm: Math.exp(lm[id]!),
-    pKnn: Math.exp(votes.get(id) ?? Number.NEGATIVE_INFINITY),
+    pKnn: Math.exp(votes.of(id)),
   }));
 }
 

@@ -9,6 +9,7 @@
  */
 import { KnnLMError } from '../errors.ts';
 import { logAddExp } from '../math/log-space.ts';
+import { Votes, votesOf } from './votes.ts';
 
 /** One query's neighbors, in any order; padding has distance +Infinity. */
 export interface NeighborRow {
@@ -35,21 +36,8 @@ export function neighborWeights(distances: ArrayLike<number>, temperature: numbe
 
 /** log p_kNN of every token that a neighbor votes for; all others are -Infinity. Empty when there are no neighbors. */
 export function knnLogProbs(row: NeighborRow, temperature: number): Map<number, number> {
-  return votesOf(row, neighborWeights(row.distances, temperature));
-}
-
-/** The same from the neighbors' shares of the vote. @param weights (k) */
-export function votesOf(
-  { distances, values }: NeighborRow,
-  weights: Float64Array,
-): Map<number, number> {
-  const votes = new Map<number, number>();
-  for (let i = 0; i < weights.length; i++) {
-    if (distances[i] === Number.POSITIVE_INFINITY) continue;
-    votes.set(values[i]!, (votes.get(values[i]!) ?? 0) + weights[i]!);
-  }
-  for (const [value, weight] of votes) votes.set(value, Math.log(weight));
-  return votes;
+  const { tokens, logProbs } = votesOf(row, neighborWeights(row.distances, temperature));
+  return new Map(tokens.map((token, i) => [token, logProbs[i]!]));
 }
 
 /** log p_kNN of one token. -Infinity when no neighbor votes for it. Allocates nothing: the loop of evaluation. */
@@ -91,12 +79,23 @@ export function mixture(
   votes: ReadonlyMap<number, number>,
   lambda: number,
 ): Float32Array {
-  if (lambda === 0 || votes.size === 0) return lmLogProbs;
-  const out = new Float32Array(lmLogProbs.length);
+  return mix(lmLogProbs, new Votes([...votes.keys()], [...votes.values()]), lambda);
+}
+
+/** As `mixture`. @param room (V) written to in place of a new array */
+export function mix(
+  lmLogProbs: Float32Array,
+  { tokens, logProbs }: Votes,
+  lambda: number,
+  room?: Float32Array,
+): Float32Array {
+  if (lambda === 0 || tokens.length === 0) return lmLogProbs;
+  const out = room ?? new Float32Array(lmLogProbs.length);
   const scale = Math.log1p(-lambda);
   for (let i = 0; i < out.length; i++) out[i] = lmLogProbs[i]! + scale;
-  for (const [token, logProb] of votes) {
-    out[token] = interpolate(lmLogProbs[token]!, logProb, lambda);
+  for (let i = 0; i < tokens.length; i++) {
+    const token = tokens[i]!;
+    out[token] = interpolate(lmLogProbs[token]!, logProbs[i]!, lambda);
   }
   return out;
 }

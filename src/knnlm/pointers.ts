@@ -5,6 +5,7 @@
  *
  * RetoMaton lets pointers run on into whatever document was stored next; here they end where their document does.
  */
+import { sortedBy, sortedByFloat } from '../math/order.ts';
 import type { RetrievedRow } from './retriever.ts';
 
 /** Of a search only the nearest are followed: what lies farther hardly ever votes for the right token for long. */
@@ -75,19 +76,6 @@ export function follow(
   return pointed;
 }
 
-/** More places than a row has; times 2³¹ ids they are whole numbers of a double. */
-const PLACES = 2 ** 20;
-
-/** Places by what is at them, ascending, equal ones in order; as numbers, since a comparison that is made anew for every token is compiled anew too. */
-export function sortedBy(places: readonly number[], values: ArrayLike<number>): number[] {
-  const keys = new Float64Array(places.length);
-  for (let i = 0; i < keys.length; i++) keys[i] = values[places[i]!]! * PLACES + places[i]!;
-  keys.sort();
-  const sorted: number[] = [];
-  for (let i = 0; i < keys.length; i++) sorted.push(keys[i]! % PLACES);
-  return sorted;
-}
-
 /** What was searched, as a row whose every neighbor comes from this step's search alone. */
 export function searchedRow(row: RetrievedRow): TracedRow {
   return { ...row, histories: new Uint32Array(row.values.length).fill(1) };
@@ -139,7 +127,7 @@ export function joinPointed(searched: RetrievedRow, pointed: Placed): TracedRow 
   if (others.length === 0) return { ...searched, histories: own };
   let found = 0;
   while (found < searched.values.length && searched.ids[found]! >= 0) found++;
-  others.sort((a, b) => distances[a]! - distances[b]!);
+  const order = sortedByFloat(others, distances);
   const length = Math.max(searched.values.length, found + others.length);
   const row = {
     ids: new Int32Array(length).fill(-1),
@@ -148,7 +136,7 @@ export function joinPointed(searched: RetrievedRow, pointed: Placed): TracedRow 
     histories: new Uint32Array(length),
   };
   for (let at = 0, a = 0, b = 0; at < found + others.length; at++) {
-    const other = others[b]!;
+    const other = order[b]!;
     if (b < others.length && (a === found || distances[other]! < searched.distances[a]!)) {
       row.ids[at] = pointed.ids[other]!;
       row.distances[at] = distances[other]!;

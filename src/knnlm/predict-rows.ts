@@ -1,9 +1,10 @@
 /** States of several texts side by side, such as beams, each mixed with what one search finds for it. Nothing of their past is remembered. */
 import type { ReadStates } from '../model/language-model.ts';
-import { mixture, votesOf } from './interpolate.ts';
+import { mix } from './interpolate.ts';
 import { Lane, Recaller, type RecallerOptions } from './recall.ts';
 import { neighborRow, type Retriever } from './retriever.ts';
 import { largestOf, type Prediction } from './text-memory.ts';
+import { NO_VOTES, votesOf } from './votes.ts';
 import { searchedAlone, Weigher } from './weigh.ts';
 
 /** @param rows B @returns (B) */
@@ -19,7 +20,7 @@ export async function predictRows(
     const lm = logProbs.subarray(row * size, (row + 1) * size);
     return {
       ...{ logProbs: lm, lm, best: largestOf(lm), searched: false },
-      ...{ votes: new Map(), voters: NOBODY, weights: new Float64Array(0) },
+      ...{ votes: NO_VOTES, voters: NOBODY, weights: new Float64Array(0) },
     };
   });
   if (!recaller.needsIndex) return alone;
@@ -34,7 +35,7 @@ export async function predictRows(
     const voters = neighborRow(found, i);
     const { lambda, weights } = weigher.weigh({ ...searchedAlone(voters), best: own.best });
     const votes = votesOf(voters, weights);
-    const logProbs = mixture(own.lm, votes, lambda);
+    const logProbs = mix(own.lm, votes, lambda);
     return { ...own, logProbs, votes, voters, weights, searched: true };
   });
 }

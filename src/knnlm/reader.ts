@@ -3,7 +3,12 @@
  * first window that reaches it begins. While the window has room the attention cache grows by one token; past it,
  * reading starts again from the next window, so a query's context is always one that a stored key could have had.
  */
-import type { Decoder, LanguageModel, NextToken } from '../model/language-model.ts';
+import type {
+  Decoder,
+  DecodingOptions,
+  LanguageModel,
+  NextToken,
+} from '../model/language-model.ts';
 import { type WindowPlan, windowStart } from './windows.ts';
 
 export class SequenceReader {
@@ -18,8 +23,12 @@ export class SequenceReader {
     this.#plan = plan;
   }
 
-  static async open(model: LanguageModel, plan: WindowPlan): Promise<SequenceReader> {
-    return new SequenceReader(await model.startDecoding(), plan);
+  static async open(
+    model: LanguageModel,
+    plan: WindowPlan,
+    options: DecodingOptions = {},
+  ): Promise<SequenceReader> {
+    return new SequenceReader(await model.startDecoding(undefined, options), plan);
   }
 
   /** Key and log-probabilities after the last input. */

@@ -4,13 +4,11 @@
  * so that their searches are one batch. Pointers live as long as the lane that found them, in every way a text is read.
  */
 import type { IdRange } from '../math/vectors.ts';
-import { CACHE_NEIGHBORS } from './continuous-cache.ts';
 import { orWithoutMemory } from './index-failure.ts';
 import type { NeighborRow } from './interpolate.ts';
 import {
   follow,
   joinPointed,
-  MOST_POINTERS,
   NO_POINTERS,
   type Pointed,
   placesAmong,
@@ -55,6 +53,8 @@ export interface RecallerOptions {
   signal?: AbortSignal;
 }
 
+const NO_VALUES = new Uint32Array(0);
+
 const EMPTY: RetrievedRow = {
   ids: new Int32Array(0),
   distances: new Float32Array(0),
@@ -75,6 +75,13 @@ interface Pending {
 const votesLeft = ({ histories }: Pointed): number =>
   histories.reduce((sum, history) => sum + timesFound(history), 0);
 
+/** Of pointers those that a search did not find. @param places of each among the neighbors */
+function missingOf(places: Int32Array): number[] {
+  const missing: number[] = [];
+  for (let i = 0; i < places.length; i++) if (places[i]! < 0) missing.push(i);
+  return missing;
+}
+
 function outcome(found: Recall['found']): Pick<Pending, 'searched' | 'found' | 'failed'> {
   if (!found) return { searched: false, found: EMPTY };
   if ('failed' in found) return { searched: false, found: EMPTY, failed: found.failed };
@@ -92,7 +99,7 @@ export class Recaller {
     this.#retriever = retriever;
     this.#options = options;
     const { skip } = options.settings;
-    this.#skip = skip && new SkipPredictor(skip, MOST_POINTERS + CACHE_NEIGHBORS);
+    this.#skip = skip && new SkipPredictor(skip);
   }
 
   /** Whether the index is asked for every position, so that positions may be searched ahead of their time. */
@@ -157,12 +164,15 @@ export class Recaller {
   }
 
   async #follow(recalls: readonly Recall[]): Promise<Pending[]> {
-    const ids = recalls.flatMap(({ lane }) => Array.from(lane.pointed.ids));
-    const values =
-      ids.length > 0
-        ? await this.#retriever.datastore.values(Int32Array.from(ids))
-        : new Uint32Array(0);
+    const count = recalls.reduce((sum, { lane }) => sum + lane.pointed.ids.length, 0);
+    const ids = new Int32Array(count);
     let at = 0;
+    for (const { lane } of recalls) {
+      ids.set(lane.pointed.ids, at);
+      at += lane.pointed.ids.length;
+    }
+    const values = count > 0 ? await this.#retriever.datastore.values(ids) : NO_VALUES;
+    at = 0;
     return recalls.map((recall) => {
       const start = at;
       at += recall.lane.pointed.ids.length;
@@ -201,7 +211,7 @@ export class Recaller {
   /** Distances of what is pointed at and was not found are measured, all together. */
   async #join(pending: readonly Pending[]): Promise<TracedRow[]> {
     const places = pending.map(({ recall: { lane }, found }) => placesAmong(found, lane.pointed));
-    const missing = places.map((own) => Array.from(own.keys()).filter((i) => own[i]! < 0));
+    const missing = places.map(missingOf);
     const measured = await this.#measure(pending, missing);
     let at = 0;
     return pending.map(({ recall: { lane }, found, values }, p) => {
@@ -221,13 +231,13 @@ export class Recaller {
     const queries = new Float32Array(asked.length * d);
     for (const [i, { recall }] of asked.entries()) queries.set(recall.query, i * d);
     const own = missing.filter((places) => places.length > 0);
-    return await this.#retriever.distances(queries, {
-      counts: Uint32Array.from(own, (places) => places.length),
-      ids: Uint32Array.from(
-        asked.flatMap(({ recall: { lane } }, i) =>
-          own[i]!.map((place) => lane.pointed.ids[place]!),
-        ),
-      ),
-    });
+    const counts = new Uint32Array(own.length);
+    const ids = new Uint32Array(own.reduce((sum, places) => sum + places.length, 0));
+    let at = 0;
+    for (const [i, { recall }] of asked.entries()) {
+      counts[i] = own[i]!.length;
+      for (const place of own[i]!) ids[at++] = recall.lane.pointed.ids[place]!;
+    }
+    return await this.#retriever.distances(queries, { counts, ids });
   }
 }

@@ -1,6 +1,7 @@
 /** Picks the next token from log-probabilities: greedy, or truncated sampling with a seed. */
 import { KnnLMError } from '../errors.ts';
 import { exp } from '../math/exp.ts';
+import { sortedByFloat } from '../math/order.ts';
 import { Random } from '../math/random.ts';
 import type { SamplingOptions } from './generation-types.ts';
 import { weightSum } from './weight-sum.ts';
@@ -46,6 +47,8 @@ export class Sampler {
   readonly #random: Random;
   /** How often each token was picked. */
   readonly #generated = new Map<number, number>();
+  /** (V) scores after bias and penalties. */
+  #changed: Float32Array | undefined;
 
   constructor(options: SamplingOptions = {}) {
     checkSampling(options);
@@ -82,13 +85,19 @@ export class Sampler {
     const biases = Object.entries(logitBias);
     const penalized = frequencyPenalty !== 0 || presencePenalty !== 0;
     if (repetitionPenalty === 1 && !penalized && biases.length === 0) return logProbs;
-    const scores = penalize(logProbs, seen, repetitionPenalty);
+    const scores = penalize(logProbs, seen, repetitionPenalty, this.#room(logProbs.length));
     for (const [id, bias] of biases) scores[Number(id)]! += bias;
     if (penalized) {
       for (const [id, times] of this.#generated)
         scores[id]! -= presencePenalty + times * frequencyPenalty;
     }
     return scores;
+  }
+
+  /** One for all tokens. */
+  #room(length: number): Float32Array {
+    if (this.#changed?.length !== length) this.#changed = new Float32Array(length);
+    return this.#changed;
   }
 
   /** @param total Σ exp(score), where it is known */
@@ -169,8 +178,7 @@ class Ranking {
     for (let i = 0; i < scores.length; i++) {
       if (scores[i]! >= from && scores[i]! < below) ids.push(i);
     }
-    ids.sort((a, b) => scores[b]! - scores[a]! || a - b);
-    for (const id of ids) this.#ids.push(id);
+    for (const id of sortedByFloat(ids, scores, -1)) this.#ids.push(id);
   }
 }
 
@@ -199,8 +207,9 @@ function penalize(
   logProbs: Float32Array,
   seen: ReadonlySet<number>,
   penalty: number,
+  out: Float32Array,
 ): Float32Array {
-  const out = logProbs.slice();
+  out.set(logProbs);
   if (penalty !== 1) for (const id of seen) out[id]! *= penalty;
   return out;
 }

@@ -8,13 +8,14 @@ import type { Decoder, LanguageModel } from '../model/language-model.ts';
 import { citeEntries } from './cite.ts';
 import { ContinuousCache } from './continuous-cache.ts';
 import { candidatesOf, supporters } from './generate.ts';
-import { interpolate, mixture, votesOf } from './interpolate.ts';
+import { interpolate, mix } from './interpolate.ts';
 import { readLanes, type TextLane } from './read-lanes.ts';
 import { Lane, Recaller } from './recall.ts';
 import { interpolateAs } from './reference-semantics.ts';
 import type { Retriever } from './retriever.ts';
 import { Trust } from './trust.ts';
 import type { ResolvedSettings, TokenNeighbor, TokenScore } from './types.ts';
+import { votesOf } from './votes.ts';
 import { type Recollection, votedFor, votersOf, Weigher } from './weigh.ts';
 import { planWindows, type Window, type WindowPlan } from './windows.ts';
 
@@ -222,7 +223,7 @@ class TokenScorer {
     const votes = votesOf(votersOf(recollection), weights);
     const { candidates = 0 } = this.#options;
     return candidatesOf(
-      { logProbs: mixture(all, votes, trusted), lm: all, votes },
+      { logProbs: mix(all, votes, trusted), lm: all, votes },
       candidates,
       this.#model.tokenizer,
     );

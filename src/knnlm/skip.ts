@@ -7,18 +7,12 @@
  */
 import { beforeSearch, type GateShape, skipFeatureCount } from '../datastore/gate-sizes.ts';
 import type { SkipParameters } from '../datastore/types.ts';
-import { longestFirst, runVoters } from './evidence-groups.ts';
+import { CACHE_NEIGHBORS } from './continuous-cache.ts';
+import { EvidenceGroups } from './evidence-groups.ts';
 import { GateReader, type GroupedEvidence, standardize } from './gate-reader.ts';
+import { MOST_POINTERS } from './pointers.ts';
 import type { Recall } from './recall.ts';
 import type { ResolvedSettings } from './types.ts';
-import { asDistances, Groups, type Voters } from './vote-summary.ts';
-
-/** Nothing is known of neighbors before they are searched. */
-export const NO_VOTERS: Voters = {
-  distances: new Float32Array(0),
-  groups: new Uint16Array(0),
-  count: 0,
-};
 
 /** Reads the features of one query after another. Shapes: F features. */
 export class SkipReader {
@@ -49,41 +43,30 @@ export class SkipReader {
   }
 }
 
+/** Readers and groups serve all texts: a query is read and judged at once. */
+const readers = new WeakMap<SkipParameters, SkipReader>();
+const groups = new EvidenceGroups();
+
 /** Foretells what a search would gain. */
 export class SkipPredictor {
   readonly #parameters: SkipParameters;
   readonly #threshold: number;
   readonly #reader: SkipReader;
-  readonly #groups = new Groups();
 
-  /** @param voters most of one query, all sources together; their groups are numbered below it */
-  constructor({ parameters, threshold }: NonNullable<ResolvedSettings['skip']>, voters: number) {
+  constructor({ parameters, threshold }: NonNullable<ResolvedSettings['skip']>) {
     this.#parameters = parameters;
     this.#threshold = threshold;
-    this.#reader = new SkipReader(parameters.gate, voters);
+    this.#reader =
+      readers.get(parameters) ?? new SkipReader(parameters.gate, MOST_POINTERS + CACHE_NEIGHBORS);
+    readers.set(parameters, this.#reader);
   }
 
   /** @param values token ids that followed what is pointed at */
-  isWorthIt({ lane, cached, best = 0 }: Recall, values: ArrayLike<number>): boolean {
-    this.#groups.clear();
-    const groupsOf = (tokens: ArrayLike<number>) =>
-      Uint16Array.from(tokens, (token) => this.#groups.of(token));
-    const { histories } = lane.pointed;
-    this.#reader.read(
-      {
-        neighbors: NO_VOTERS,
-        runs: runVoters(longestFirst(histories), groupsOf(values)),
-        cached: {
-          distances: asDistances(cached?.distances ?? []),
-          groups: groupsOf(cached?.values ?? []),
-          count: cached?.values.length ?? 0,
-        },
-        best,
-      },
-      lane.lastFound?.distances[0],
-    );
-    const { features, known } = this.#reader;
-    standardize(features, known, this.#parameters);
+  isWorthIt({ lane, ...known }: Recall, values: ArrayLike<number>): boolean {
+    const evidence = groups.readBefore(lane.pointed.histories, values, known);
+    this.#reader.read(evidence, lane.lastFound?.distances[0]);
+    const { features } = this.#reader;
+    standardize(features, this.#reader.known, this.#parameters);
     return promiseOf(features, this.#parameters.weights) > this.#threshold;
   }
 }

@@ -1,20 +1,21 @@
 /** What memory holds for a text that grows token by token, and what the mixture makes of it. */
 import type { LanguageModel, NextToken } from '../model/language-model.ts';
 import { CACHED_STATES, ContinuousCache } from './continuous-cache.ts';
-import { mixture, votesOf } from './interpolate.ts';
+import { mix } from './interpolate.ts';
 import { Lane, type Recall, Recaller, type RecallerOptions } from './recall.ts';
 import type { RetrievedRow, Retriever } from './retriever.ts';
+import { type Votes, votesOf } from './votes.ts';
 import { type Recollection, votersOf, Weigher } from './weigh.ts';
 import { planWindows, type WindowPlan, windowStart } from './windows.ts';
 
 /** The distributions after a context, and what they come from. Shapes: V vocabulary, n voters. */
 export interface Prediction {
-  /** (V) log p of the mixture. */
+  /** (V) log p of the mixture; of a text that goes on, until its next prediction. */
   logProbs: Float32Array;
   /** (V) log p_LM. */
   lm: Float32Array;
   /** log p of the tokens with a vote, among all that voted. */
-  votes: Map<number, number>;
+  votes: Votes;
   /** (n) the neighbors, nearest first, then states of the text so far, whose entry id is -1. */
   voters: RetrievedRow;
   /** (n) shares of the vote, in the order of `voters`. */
@@ -34,6 +35,8 @@ export class TextMemory {
   readonly #plan: WindowPlan;
   #cache: ContinuousCache | undefined;
   #lane = new Lane();
+  /** (V) what every prediction is mixed in. */
+  #mixed: Float32Array | undefined;
   /** Tokens of the text, and where the window of the next one's context begins. */
   #length = 0;
   #windowStart = 0;
@@ -70,6 +73,12 @@ export class TextMemory {
     return memory;
   }
 
+  /** Gives back what the text so far took. Nothing must be asked of it any more. */
+  close(): void {
+    this.#cache?.close();
+    this.#cache = undefined;
+  }
+
   /** Share of the predictions for which the index was asked; 0 when there were none. */
   get searched(): number {
     const { searched, all } = this.#recaller.counts;
@@ -79,6 +88,7 @@ export class TextMemory {
   /** One step of the method: recall with the key, mix. @param next the state after the text */
   async predict({ key, logProbs: lm }: NextToken): Promise<Prediction> {
     const best = largestOf(lm);
+    this.#mixed ??= new Float32Array(lm.length);
     const recall: Recall = {
       lane: this.#lane,
       query: key,
@@ -92,7 +102,7 @@ export class TextMemory {
     const voters = votersOf(recollection!);
     const votes = votesOf(voters, weights);
     return {
-      logProbs: mixture(lm, votes, lambda),
+      logProbs: mix(lm, votes, lambda, this.#mixed),
       lm,
       votes,
       voters,

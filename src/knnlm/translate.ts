@@ -95,7 +95,7 @@ export async function translate(
       text,
       p: Math.exp(logProbs[id]!),
       pLm: Math.exp(lm[id]!),
-      pKnn: Math.exp(votes.get(id) ?? Number.NEGATIVE_INFINITY),
+      pKnn: Math.exp(votes.of(id)),
       neighbors: await citeEntries(hits, {
         datastore: retriever.datastore,
         tokenizer,

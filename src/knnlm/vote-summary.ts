@@ -15,29 +15,16 @@ export interface Voters {
   count: number;
 }
 
+/** Where a source has nothing to say, as neighbors do before they are searched. */
+export const NO_VOTERS: Voters = {
+  distances: new Float32Array(0),
+  groups: new Uint16Array(0),
+  count: 0,
+};
+
 /** Distances as voters have them: of one type, so that reading them is quick. */
 export const asDistances = (distances: ArrayLike<number>): Float32Array =>
   distances instanceof Float32Array ? distances : Float32Array.from(distances);
-
-/** Numbers the tokens that are voted for, in the order in which they are first seen; once for all sources of a query. */
-export class Groups {
-  readonly #numbers = new Map<number, number>();
-
-  clear(): void {
-    this.#numbers.clear();
-  }
-
-  of(token: number): number {
-    let group = this.#numbers.get(token);
-    if (group === undefined) this.#numbers.set(token, (group = this.#numbers.size));
-    return group;
-  }
-
-  /** -1 when nothing voted for it. */
-  find(token: number): number {
-    return this.#numbers.get(token) ?? -1;
-  }
-}
 
 /** Shapes: J temperatures, n voters. Allocates nothing per query. */
 export class VoteSummary {

@@ -6,7 +6,7 @@
  */
 
 import { CACHE_NEIGHBORS } from './continuous-cache.ts';
-import { type Evidence, Gate, type Weighed } from './gate.ts';
+import { type Evidence, type Gate, gateFor, type Weighed } from './gate.ts';
 import { type NeighborRow, neighborWeights } from './interpolate.ts';
 import { MOST_POINTERS, searchedRow, type TracedRow, timesFound } from './pointers.ts';
 import type { RetrievedRow } from './retriever.ts';
@@ -38,8 +38,8 @@ export class Weigher {
     this.#settings = settings;
     const { gate, skip, k, lambdas } = settings;
     const voters = k * (lambdas?.length ?? 1) + MOST_POINTERS + CACHE_NEIGHBORS;
-    this.#gate = gate && new Gate(gate, voters);
-    this.#skipGate = gate && skip && new Gate(skip.parameters.gate, voters);
+    this.#gate = gate && gateFor(gate, voters);
+    this.#skipGate = gate && skip && gateFor(skip.parameters.gate, voters);
   }
 
   /** Weights of the neighbors, then of the cached states. */

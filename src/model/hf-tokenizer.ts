@@ -166,6 +166,7 @@ class HfTokenizer implements Tokenizer {
   readonly #addsSpace: boolean;
   readonly #dropsSpace: boolean;
   readonly #bytes: Uint8Array[] = [];
+  readonly #texts: string[] = [];
 
   constructor({ upstream, table, addsSpace, dropsSpace, bos, eos }: HfTokenizerParts) {
     this.kind = table.kind;
@@ -235,7 +236,7 @@ class HfTokenizer implements Tokenizer {
   }
 
   tokenText(id: number): string {
-    return this.#table.text(id);
+    return (this.#texts[id] ??= this.#table.text(id));
   }
 
   stream({ continuing = false }: DecodeOptions = {}): TokenStream {

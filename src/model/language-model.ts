@@ -145,9 +145,17 @@ export interface LanguageModel {
   /** Sources as the encoder reads them, with what stands around them. Errors: `INVALID_ARGUMENT` for a causal model. */
   encodeSources(texts: readonly string[]): Promise<Int32Array[]>;
   /** @param source what an encoder-decoder's texts are made from; it is read once */
-  startDecoding(source?: Int32Array): Promise<Decoder>;
+  startDecoding(source?: Int32Array, options?: DecodingOptions): Promise<Decoder>;
   /** Ends the worker threads. What is under way fails with `ABORTED`. */
   close(): Promise<void>;
+}
+
+export interface DecodingOptions {
+  /**
+   * States are handed over in memory that is used again: what `read` gave is valid until the next read but one is asked for, or the decoder is closed. Spares
+   * the collector an array per token. Default false.
+   */
+  reuse?: boolean;
 }
 
 export interface ReadOptions {

@@ -10,6 +10,7 @@ import { type InspectRequest, inspectModel } from './inspect-model.ts';
 import { type FactsRequest, type ModelFacts, readModelFacts } from './model-facts.ts';
 import { readModelJson } from './model-files.ts';
 import { ModelRuntime } from './model-runtime.ts';
+import { LentRooms } from './state-rooms.ts';
 import { outlineTokenizer } from './tokenizer-outline.ts';
 import {
   type RequestMessage,
@@ -31,6 +32,7 @@ yieldToEventLoop();
 
 const port = parentPort!;
 let runtime: ModelRuntime | undefined;
+const rooms = new LentRooms();
 /** Requests wait for one another: the thread can only do one thing. */
 let last: Promise<void> = Promise.resolve();
 
@@ -51,6 +53,7 @@ port.on('message', (messages: RequestMessage[] | 'close') => {
 /** Decoders keep the order of what is asked of each of them. */
 const DECODING = new Set<RequestName>([
   'startDecoding',
+  'lend',
   'read',
   'readAll',
   'step',
@@ -106,26 +109,33 @@ async function answer(name: RequestName, request: unknown): Promise<Answer> {
       const arrays = scored.flatMap((window) => [window.keys, window.logProbs, window.best]);
       return { response: scored, transfer: arrays.map(bufferOf) };
     }
+    case 'lend': {
+      const { decoder, buffers } = request as Request<'lend'>;
+      return plain(rooms.lend(decoder, buffers));
+    }
     case 'startDecoding':
       return plain(await runtime.startDecoding(request as Request<'startDecoding'>));
     case 'read': {
       const { decoder, tokens } = request as Request<'read'>;
       const next = await runtime.read(decoder, tokens);
-      return { response: next, transfer: [next.key, next.logProbs].map(bufferOf) };
+      const room = rooms.put(decoder, next);
+      if (room !== undefined) return plain({ room });
+      return withArrays({ key: owned(next.key), logProbs: owned(next.logProbs) });
     }
     case 'readAll': {
       const { decoder, tokens, wanted } = request as Request<'readAll'>;
-      const states = await runtime.readAll(decoder, tokens, wanted);
-      return { response: states, transfer: [states.keys, states.logProbs].map(bufferOf) };
+      const { keys, logProbs } = await runtime.readAll(decoder, tokens, wanted);
+      return withArrays({ keys: owned(keys), logProbs: owned(logProbs) });
     }
     case 'step': {
       const { decoder, parents, tokens } = request as Request<'step'>;
-      const states = await runtime.step(decoder, parents, tokens);
-      return { response: states, transfer: [states.keys, states.logProbs].map(bufferOf) };
+      const { keys, logProbs } = await runtime.step(decoder, parents, tokens);
+      return withArrays({ keys: owned(keys), logProbs: owned(logProbs) });
     }
     case 'reset':
       return plain(runtime.resetDecoder(request as number));
     case 'endDecoding':
+      rooms.end(request as number);
       return plain(runtime.endDecoding(request as number));
     default:
       throw new Error(`Unknown request ${name satisfies never}`);
@@ -140,3 +150,10 @@ async function outlineFacts(request: FactsRequest): Promise<ModelFacts> {
 
 const plain = (response: unknown): Answer => ({ response, transfer: [] });
 const bufferOf = (array: Float32Array): ArrayBuffer => array.buffer as ArrayBuffer;
+/** With a buffer of its own, which can leave the thread. */
+const owned = (array: Float32Array): Float32Array =>
+  array.byteLength === array.buffer.byteLength ? array : array.slice();
+const withArrays = (response: Record<string, Float32Array>): Answer => ({
+  response,
+  transfer: Object.values(response).map(bufferOf),
+});

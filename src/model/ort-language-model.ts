@@ -7,17 +7,18 @@ import { groupBySizes } from './batching.ts';
 import type { ChatMessage } from './chat-template.ts';
 import type {
   Decoder,
+  DecodingOptions,
   LanguageModel,
   ModelInfo,
-  NextToken,
   ReadOptions,
-  ReadStates,
   ScoredWindow,
 } from './language-model.ts';
 import type { SessionName } from './model-runtime.ts';
 import { ModelWorkerClient } from './model-worker-client.ts';
+import { StateRooms } from './state-rooms.ts';
 import type { Tokenizer } from './tokenizer.ts';
 import type { TokenizerThread } from './tokenizer-thread.ts';
+import { checkTokens, WorkerDecoder } from './worker-decoder.ts';
 import type { RuntimePlan } from './worker-protocol.ts';
 
 export interface OrtLanguageModelOptions {
@@ -52,6 +53,7 @@ export class OrtLanguageModel implements LanguageModel {
   /** Batches under way, by worker. */
   readonly #load: number[];
   readonly #tokenizerThread: TokenizerThread;
+  readonly #rooms: StateRooms;
   #decodeWorker: Promise<ModelWorkerClient> | undefined;
   #closed = false;
 
@@ -59,6 +61,7 @@ export class OrtLanguageModel implements LanguageModel {
     this.#options = options;
     this.#load = new Array(options.workers).fill(0);
     this.info = options.info;
+    this.#rooms = new StateRooms(options.info);
     this.tokenizer = options.tokenizer;
     this.chatTemplate = options.chatTemplate;
     this.#tokenizerThread = options.tokenizerThread;
@@ -162,7 +165,10 @@ export class OrtLanguageModel implements LanguageModel {
     return encoded.map((ids) => Int32Array.from([...sourceStart, ...ids, ...sourceEnd]));
   }
 
-  async startDecoding(source?: Int32Array): Promise<Decoder> {
+  async startDecoding(
+    source?: Int32Array,
+    { reuse = false }: DecodingOptions = {},
+  ): Promise<Decoder> {
     if (this.#closed) throw closedError();
     this.#checkSources(1, source && [source]);
     const { plan, decodeThreads } = this.#options;
@@ -170,7 +176,7 @@ export class OrtLanguageModel implements LanguageModel {
     const worker = await this.#decodeWorker;
     await worker.prepare('decode');
     const id = await worker.request('startDecoding', source);
-    return new WorkerDecoder(worker, id, this.info);
+    return new WorkerDecoder(worker, id, { info: this.info, ...(reuse && { rooms: this.#rooms }) });
   }
 
   /** Runs on the worker with the least to do, whichever call gave it the rest: callers with one batch each share the pool too. */
@@ -267,109 +273,6 @@ function pick(windows: Windows, batch: readonly number[]): Int32Array[];
 function pick(windows: Windows | undefined, batch: readonly number[]): Int32Array[] | undefined;
 function pick(windows: Windows | undefined, batch: readonly number[]): Int32Array[] | undefined {
   return windows && batch.map((i) => windows[i]!);
-}
-
-class WorkerDecoder implements Decoder {
-  readonly #worker: ModelWorkerClient;
-  readonly #id: number;
-  readonly #info: ModelInfo;
-  #position = 0;
-  /** Texts side by side. */
-  #rows = 1;
-  #closed = false;
-
-  constructor(worker: ModelWorkerClient, id: number, info: ModelInfo) {
-    this.#worker = worker;
-    this.#id = id;
-    this.#info = info;
-  }
-
-  get position(): number {
-    return this.#position;
-  }
-
-  async read(tokens: ArrayLike<number>): Promise<NextToken> {
-    this.#checkAlone();
-    return this.#worker.request('read', { decoder: this.#id, tokens: this.#take(tokens) });
-  }
-
-  async readAll(tokens: ArrayLike<number>): Promise<ReadStates> {
-    this.#checkAlone();
-    return this.#readAll(tokens, 'all');
-  }
-
-  async readKeys(tokens: ArrayLike<number>): Promise<ReadStates> {
-    this.#checkAlone();
-    return this.#readAll(tokens, 'keys');
-  }
-
-  #readAll(tokens: ArrayLike<number>, wanted: 'all' | 'keys'): Promise<ReadStates> {
-    const request = { decoder: this.#id, tokens: this.#take(tokens), wanted };
-    return this.#worker.request('readAll', request);
-  }
-
-  async step(parents: readonly number[], tokens: ArrayLike<number>): Promise<ReadStates> {
-    const isRow = (row: number): boolean => Number.isInteger(row) && row >= 0 && row < this.#rows;
-    if (parents.length !== tokens.length || !parents.every(isRow) || this.#position === 0) {
-      throw new KnnLMError(
-        'INVALID_ARGUMENT',
-        `A step takes a token for each text it goes on with, one of the ${this.#rows} before it, and something must have been read.`,
-      );
-    }
-    const ids = this.#take(tokens, 1);
-    this.#rows = parents.length;
-    return this.#worker.request('step', { decoder: this.#id, parents, tokens: ids });
-  }
-
-  #checkAlone(): void {
-    if (this.#rows === 1) return;
-    throw new KnnLMError(
-      'INVALID_ARGUMENT',
-      `The decoder reads ${this.#rows} texts side by side: go on with steps, or reset it.`,
-    );
-  }
-
-  /** Checked, and counted as read. @param count tokens of each text */
-  #take(tokens: ArrayLike<number>, count = tokens.length): Int32Array {
-    const { contextLength, vocabSize } = this.#info;
-    if (this.#closed) throw new KnnLMError('INVALID_ARGUMENT', 'This decoder was closed.');
-    if (tokens.length === 0) {
-      throw new KnnLMError('INVALID_ARGUMENT', 'A decoder must be given at least one token.');
-    }
-    if (this.#position + count > contextLength) {
-      throw new KnnLMError(
-        'INVALID_ARGUMENT',
-        `The model reads at most ${contextLength} tokens, but this would be token ${this.#position + count}. Reset the decoder and give it a shorter text.`,
-      );
-    }
-    const ids = Int32Array.from(tokens);
-    checkTokens(ids, vocabSize);
-    this.#position += count;
-    return ids;
-  }
-
-  reset(): void {
-    this.#position = 0;
-    this.#rows = 1;
-    // The worker answers in order: a read that follows sees the reset. Its failure would show in that read.
-    this.#worker.request('reset', this.#id).catch(() => {});
-  }
-
-  async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    await this.#worker.request('endDecoding', this.#id).catch(() => {});
-  }
-}
-
-function checkTokens(ids: Int32Array, vocabSize: number): void {
-  for (let i = 0; i < ids.length; i++) {
-    if (ids[i]! >= 0 && ids[i]! < vocabSize) continue;
-    throw new KnnLMError(
-      'INVALID_ARGUMENT',
-      `Token ids must lie between 0 and ${vocabSize - 1}, but one is ${ids[i]}. Encode the text with this model's tokenizer.`,
-    );
-  }
 }
 
 const closedError = (): KnnLMError => new KnnLMError('ABORTED', 'The model was closed.');

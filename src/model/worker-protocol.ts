@@ -61,9 +61,15 @@ export interface Requests {
   };
   /** Of an encoder-decoder with the source, which is encoded here and now. */
   startDecoding: { request: Int32Array | undefined; response: number };
+  /** Memory for the states that a decoder reads from here on (`state-rooms.ts`), until it ends. */
+  lend: {
+    request: { decoder: number; buffers: readonly SharedArrayBuffer[] };
+    response: undefined;
+  };
   read: {
     request: { decoder: number; tokens: Int32Array };
-    response: { key: Float32Array; logProbs: Float32Array };
+    /** The number of the room that holds the state, where rooms were lent. */
+    response: { key: Float32Array; logProbs: Float32Array } | { room: number };
   };
   readAll: {
     request: { decoder: number; tokens: Int32Array; wanted: 'all' | 'keys' };

@@ -26,13 +26,12 @@ interface Total {
   share: number;
 }
 
-const keyOf = (store: string, document: string): string => JSON.stringify([store, document]);
-
 export class Contributions {
   /** A ring: what was given to each of the last tokens. */
   readonly #tokens: Gift[][] = [];
   #next = 0;
-  readonly #totals = new Map<string, Total>();
+  /** By store, then by document. */
+  readonly #totals = new Map<string, Map<string, Total>>();
 
   /** Tokens that are remembered. */
   get tokens(): number {
@@ -47,22 +46,24 @@ export class Contributions {
   }
 
   #count({ store, document, share }: Gift, times: 1 | -1): void {
-    const key = keyOf(store, document);
-    const total = this.#totals.get(key) ?? { store, document, tokens: 0, share: 0 };
+    const ofStore = this.#totals.get(store) ?? new Map<string, Total>();
+    this.#totals.set(store, ofStore);
+    const total = ofStore.get(document) ?? { store, document, tokens: 0, share: 0 };
     total.tokens += times;
     total.share += times * share;
-    if (total.tokens <= 0) this.#totals.delete(key);
-    else this.#totals.set(key, total);
+    if (total.tokens <= 0) ofStore.delete(document);
+    else ofStore.set(document, total);
   }
 
   of(store: string, document: string): { tokens: number; share: number } {
-    const { tokens, share } = this.#totals.get(keyOf(store, document)) ?? { tokens: 0, share: 0 };
+    const { tokens, share } = this.#totals.get(store)?.get(document) ?? { tokens: 0, share: 0 };
     return { tokens, share: Math.max(0, share) };
   }
 
   /** Most first. @param isStored a document that was removed is not told of */
   list(isStored: (store: string, document: string) => boolean, most: number): Total[] {
     return [...this.#totals.values()]
+      .flatMap((ofStore) => [...ofStore.values()])
       .filter(({ store, document }) => isStored(store, document))
       .sort((a, b) => b.share - a.share)
       .slice(0, most)
@@ -82,13 +83,14 @@ export function giftsOf(
   const moved = pKnn - pLm;
   const lambda = Math.abs(moved) < 1e-12 ? 0 : Math.min(1, Math.max(0, (p - pLm) / moved));
   const memory = Math.min(1, (lambda * pKnn) / p);
-  const gifts = new Map<string, Gift>();
+  const gifts: Gift[] = [];
   for (const { store, document, weight, agrees } of votes) {
     if (!agrees) continue;
-    const key = keyOf(store, document);
-    const gift = gifts.get(key) ?? { store, document, share: 0 };
-    gift.share += (memory * weight) / pKnn;
-    gifts.set(key, gift);
+    const share = (memory * weight) / pKnn;
+    // Of few documents: to look at each is quicker than a table for every token.
+    const gift = gifts.find((one) => one.document === document && one.store === store);
+    if (gift) gift.share += share;
+    else gifts.push({ store, document, share });
   }
-  return [...gifts.values()];
+  return gifts;
 }

@@ -79,6 +79,22 @@ describe('a growing index', () => {
   });
 });
 
+it('a growing index that was closed serves the next text as a new one does', async () => {
+  const first = await GrowingIndex.open(3);
+  for (let i = 0; i < 300; i++) first.add([i, 1, 2]);
+  expect(first.nearest([7, 1, 2], [0, 300], 1).rows).toEqual([7]);
+  first.close();
+  const second = await GrowingIndex.open(3);
+  expect(second).toBe(first);
+  expect(second.size).toBe(0);
+  expect(await GrowingIndex.open(4)).not.toBe(first);
+  second.add([50, 1, 2]);
+  expect(second.nearest([7, 1, 2], [0, 1], 8)).toEqual({
+    rows: [0],
+    distances: Float32Array.of(43 ** 2),
+  });
+});
+
 describe('the continuous cache', () => {
   it('mixes in the softmax over the states of the text so far, whose own token is not yet told', async () => {
     const ids = [...knnlm.model.tokenizer.encode(part(0).text)].slice(0, 40);

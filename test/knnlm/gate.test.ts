@@ -3,9 +3,10 @@ import { describe, expect, it } from 'vitest';
 import { CachedEvidence } from '../../dist/knnlm/cached-evidence.js';
 import { CachedNeighbors } from '../../dist/knnlm/cached-neighbors.js';
 import { Gate } from '../../dist/knnlm/gate.js';
-import { interpolate, votesOf } from '../../dist/knnlm/interpolate.js';
+import { interpolate } from '../../dist/knnlm/interpolate.js';
 import { trainGate } from '../../dist/knnlm/train-gate.js';
 import { Trust } from '../../dist/knnlm/trust.js';
+import { votesOf } from '../../dist/knnlm/votes.js';
 import { searchedAlone, Weigher } from '../../dist/knnlm/weigh.js';
 import { Random } from '../../dist/math/random.js';
 
@@ -123,7 +124,7 @@ describe('a gate', () => {
       const neighbors = rowOf(fresh, row);
       if (neighbors.distances[0] === Number.POSITIVE_INFINITY) continue;
       const { lambda, weights } = reader.weigh(searchedAlone(neighbors));
-      const knn = Math.exp(votesOf(neighbors, weights).get(fresh.targets[row]!) ?? -1e9);
+      const knn = Math.exp(votesOf(neighbors, weights).of(fresh.targets[row]!));
       nll -= Math.log(lambda * knn + (1 - lambda) * Math.exp(fresh.lm[row]!));
       count++;
     }

@@ -4,7 +4,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { KnnLMError } from '../../dist/errors.js';
 import { loadModel } from '../../dist/model/load-model.js';
 import { ModelWorkerClient } from '../../dist/model/model-worker-client.js';
-import type { KeyName, LanguageModel, ModelDtype } from '../../src/model/language-model.ts';
+import type {
+  KeyName,
+  LanguageModel,
+  ModelDtype,
+  NextToken,
+} from '../../src/model/language-model.ts';
 
 const stories = fileURLToPath(new URL('../fixtures/models/stories260K', import.meta.url));
 
@@ -123,6 +128,46 @@ describe.each([
       expect(logProbs.reduce((sum, x) => sum + Math.exp(x), 0)).toBeCloseTo(1, 5);
     }
     await decoder.close();
+  });
+
+  it('hands states over in memory that is used again, where that is asked for', async () => {
+    const own = await model.startDecoding();
+    const states = [];
+    for (const id of document.subarray(0, 8)) states.push(await own.read([id]));
+    const isSame = (a: NextToken, b: NextToken): boolean =>
+      a.key.every((x, i) => x === b.key[i]) && a.logProbs.every((x, i) => x === b.logProbs[i]);
+    for (let round = 0; round < 2; round++) {
+      const decoder = await model.startDecoding(undefined, { reuse: true });
+      const rooms = new Set<Float32Array>();
+      let before: NextToken | undefined;
+      for (let i = 0; i < 8; i++) {
+        const next = await decoder.read([document[i]!]);
+        expect(isSame(next, states[i]!)).toBe(true);
+        // What was read before stays while the next is looked at.
+        if (before) expect(isSame(before, states[i - 1]!)).toBe(true);
+        before = next;
+        rooms.add(next.logProbs);
+      }
+      expect(rooms.size).toBe(2);
+      await decoder.close();
+    }
+    await own.close();
+  });
+
+  it('does not write into memory of a decoder that was closed while it read', async () => {
+    const closing = await model.startDecoding(undefined, { reuse: true });
+    const reading = closing.read(document.subarray(0, 40)).catch(() => {});
+    await closing.close();
+    // It has the memory that the other had.
+    const next = await model.startDecoding(undefined, { reuse: true });
+    const state = await next.read(document.subarray(0, 4));
+    const { key, logProbs } = { key: state.key.slice(), logProbs: state.logProbs.slice() };
+    await reading;
+    const own = await model.startDecoding();
+    const expected = await own.read(document.subarray(0, 4));
+    expect([key, logProbs]).toEqual([expected.key, expected.logProbs]);
+    expect([state.key.slice(), state.logProbs.slice()]).toEqual([key, logProbs]);
+    await Promise.all([next.close(), own.close()]);
   });
 
   it('starts anew after a reset, and keeps decoders apart', async () => {

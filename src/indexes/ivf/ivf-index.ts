@@ -9,7 +9,7 @@ import { KnnLMError } from '../../errors.ts';
 import { Breather } from '../../math/breather.ts';
 import type { KeySource } from '../../math/vectors.ts';
 import { countIds, type FlatRanges, flattenRanges } from '../id-ranges.ts';
-import { checkSearch } from '../search-chunks.ts';
+import { checkFinite, checkSearch } from '../search-chunks.ts';
 import type { EntryRows, Neighbors, SearchOptions, VectorIndex } from '../vector-index.ts';
 import { WorkerPool } from '../worker-pool.ts';
 import { corruptIndex, type IvfHeader, type IvfSettings, readHeader } from './ivf-header.ts';
@@ -147,12 +147,7 @@ export class IvfIndex implements VectorIndex {
         `rerank is ${asked.rerank}, but keys were dropped: there is nothing to compare exactly. Leave it at 0.`,
       );
     }
-    if (!queries.every(Number.isFinite)) {
-      throw new KnnLMError(
-        'INVALID_ARGUMENT',
-        'A query holds a value that is not finite. Check the model that made it.',
-      );
-    }
+    checkFinite(queries);
     const { k, signal } = options;
     const result: Neighbors = {
       k,

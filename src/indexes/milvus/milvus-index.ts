@@ -11,7 +11,7 @@ import { Breather } from '../../math/breather.ts';
 import type { KeySource } from '../../math/vectors.ts';
 import { countIds, type FlatRanges, flattenRanges, includesId } from '../id-ranges.ts';
 import { KeyRanker } from '../key-ranker.ts';
-import { checkSearch } from '../search-chunks.ts';
+import { checkFinite, checkSearch } from '../search-chunks.ts';
 import type { EntryRows, Neighbors, SearchOptions, VectorIndex } from '../vector-index.ts';
 import { measureEntries, rankHits } from './exact-distances.ts';
 import { type Hits, NO_HITS, rankByDistance, readHits } from './hits.ts';
@@ -122,12 +122,7 @@ export class MilvusIndex implements VectorIndex {
       params: options.params ?? this.settings.params,
       rerank: options.rerank ?? this.settings.rerank,
     };
-    if (!queries.every(Number.isFinite)) {
-      throw new KnnLMError(
-        'INVALID_ARGUMENT',
-        'A query holds a value that is not finite. Check the model that made it.',
-      );
-    }
+    checkFinite(queries);
     if (signal?.aborted) throw new KnnLMError('ABORTED', 'The search was stopped.');
     const { k } = options;
     const wanted = Math.min(k, this.size);

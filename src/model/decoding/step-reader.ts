@@ -79,7 +79,7 @@ export class StepReader {
 
   /**
    * Reads one token of each of the given rows, in ascending order; each has one unread token and room for it.
-   * @returns keys (d) and log-probabilities (V) by row
+   * @returns keys (d) and log-probabilities (V) by row, views of what the run gave
    */
   async step(block: CacheBlock, rows: readonly number[]): Promise<ReadStates[]> {
     const { ort, plan, onward } = this.#graphs;
@@ -113,7 +113,7 @@ export class StepReader {
     const logProbs = results[LOG_PROBS]!.data as Float32Array;
     const row = (values: Float32Array, i: number): Float32Array => {
       const width = values.length / batch;
-      return values.slice((i - from) * width, (i - from + 1) * width);
+      return values.subarray((i - from) * width, (i - from + 1) * width);
     };
     return rows.map((i) => ({ keys: row(keys, i), logProbs: row(logProbs, i) }));
   }
