@@ -21,8 +21,9 @@ export default defineConfig(({ mode }) => ({
   test: {
     include: ['test/**/*.test.ts'],
     exclude: [...configDefaults.exclude, ...(mode === 'all' ? [] : LONG)],
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // Machines of continuous integration may be several times slower.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
     maxWorkers: 2,
     execArgv: isNode20 ? ['--no-concurrent-recompilation'] : [],
   },

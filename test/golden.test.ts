@@ -44,7 +44,7 @@ describe.each(cases)('reference numbers of $name', ({ name, model, corpus }) => 
     for await (const document of readDocuments([`${fixtures}golden/${corpus}.valid.jsonl`])) {
       documents.push(document);
     }
-  }, 120_000);
+  });
 
   afterAll(async () => {
     await knnlm?.close();
@@ -110,7 +110,7 @@ describe.each(cases)('reference numbers of $name', ({ name, model, corpus }) => 
     for (const [name, perplexity] of Object.entries(golden.perplexity)) {
       expect(Math.abs(Math.exp(nll[name]! / count) / perplexity - 1)).toBeLessThan(1e-4);
     }
-  }, 120_000);
+  });
 
   it('evaluates a whole document to the same mixture', async () => {
     const name = 'k=1024 temperature=10 lambda=0.25';

@@ -53,7 +53,7 @@ beforeAll(async () => {
   knnlm = await openKnnLM(out);
   for await (const document of readDocuments([`${fixtures}golden/tinystories.valid.jsonl`]))
     if (reference.documents.some(({ id }) => id === document.id)) documents.push(document);
-}, 120_000);
+});
 
 afterAll(async () => {
   await knnlm?.close();

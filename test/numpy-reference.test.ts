@@ -83,5 +83,5 @@ describe.skipIf(!hasNumPy)('the mixture', () => {
     } finally {
       await memory.close();
     }
-  }, 60_000);
+  });
 });

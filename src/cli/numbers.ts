@@ -84,13 +84,14 @@ export function settingsText(settings: Omit<UsedSettings, 'gate'> & { gate?: unk
   ].join(', ');
 }
 
-function partsText({
+/** What is used beside the neighbors, and how they are searched. */
+export function partsText({
   pointers,
   minPointers,
   adaptive,
   effort,
   semantics,
-}: Omit<UsedSettings, 'gate'>): string[] {
+}: Partial<Omit<UsedSettings, 'gate'>>): string[] {
   return [
     ...(pointers ? ['pointers'] : []),
     ...(minPointers !== undefined ? [`searches below ${count(minPointers)} pointers`] : []),

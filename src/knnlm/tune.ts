@@ -13,16 +13,22 @@ import type {
 import { KnnLMError } from '../errors.ts';
 import type { IdRange } from '../math/vectors.ts';
 import type { LanguageModel } from '../model/language-model.ts';
+import { type Attempt, attemptFit } from './attempt-fit.ts';
 import { MOST_NEIGHBORS } from './cached-evidence.ts';
-import { collectNeighbors } from './collect-neighbors.ts';
 import type { Entries } from './entries.ts';
 import type { OfflineTuning, TunedParts } from './fit-offline.ts';
 import { DEFAULT_SETTINGS } from './interpolate.ts';
 import { readTokens } from './read-tokens.ts';
 import { checkEffort } from './resolve-settings.ts';
 import type { Retriever } from './retriever.ts';
-import { runSettingsSearch } from './run-settings-search.ts';
 import type { SettingsPoint } from './search-settings.ts';
+import {
+  checkWithin,
+  quickestWithin,
+  type SearchBudget,
+  type SpeedStep,
+  speedLadder,
+} from './speed-ladder.ts';
 import { type Overlap, type OverlapText, textOverlap } from './text-overlap.ts';
 import type { TrainedGate } from './train-gate.ts';
 import type { SkipPoint, TrainedSkip } from './train-skip.ts';
@@ -49,6 +55,11 @@ export interface TuneRequest {
   adaptive?: boolean;
   /** Share of the usual lists that searches read (`RetrievalRequest`), here and by default from then on. Default 1. */
   effort?: number;
+  /**
+   * Share of perplexity that speed may cost: the quickest of some settings with fewer neighbors and fewer lists that cost no more is
+   * taken (`speed-ladder.ts`). Then an effort cannot be given. Default: none is tried.
+   */
+  within?: number;
   excludeDocuments?: readonly string[];
   /** Names of the open datastores to read. Default: all of them. */
   stores?: readonly string[];
@@ -92,6 +103,13 @@ export interface Tuning {
     /** By ascending share skipped. */
     points: SkipPoint[];
   };
+  /** What was tried for speed (`within`), the settings without it first. */
+  speed?: {
+    within: number;
+    tried: SpeedStep[];
+    /** The place of what was taken in `tried`. */
+    taken: number;
+  };
   documents: number;
   /** Targets that were searched. */
   tokens: number;
@@ -133,6 +151,7 @@ export async function tune(
   const k = atLeastOne('k', request.k ?? DEFAULT_SETTINGS.k);
   const allowed = allowedParts(request, parts.model);
   const effort = checkEffort(request.effort ?? 1);
+  const within = checkWithin(request);
   if (k > MOST_NEIGHBORS) {
     throw new KnnLMError('INVALID_ARGUMENT', `k must be at most ${MOST_NEIGHBORS} here, not ${k}.`);
   }
@@ -144,23 +163,23 @@ export async function tune(
   }
   const windows = sample.take();
   for (const { document, targets } of windows) texts[document]!.windows.push(targets);
-  const searchedBefore = retriever.searchMs;
-  const collected = await collectNeighbors(windows, parts, {
-    ...request,
-    ...{ k, effort },
-    unitIsDocument: sample.documents >= FEWEST_DOCUMENTS_TO_RESAMPLE,
-    withEvidence: true,
-    phase: 'retrieving',
+  const unitIsDocument = sample.documents >= FEWEST_DOCUMENTS_TO_RESAMPLE;
+  const attempt = (budget: SearchBudget, phase: string): Promise<Attempt> =>
+    attemptFit(windows, parts, { ...request, ...budget, allowed, unitIsDocument, phase });
+  const first = await attempt({ k, effort }, 'retrieving');
+  const ladder = within === undefined ? [] : speedLadder(k, retriever.index);
+  const { chosen, attempts } = await quickestWithin(first, ladder, {
+    within: within ?? 0,
+    attempt: (budget) => attempt(budget, `trying k ${budget.k}`),
   });
-  const retrievalSeconds = (retriever.searchMs - searchedBefore) / 1000;
-  const searching = performance.now();
-  const { neighbors: table } = collected;
-  const fitted = await runSettingsSearch({ ...collected, allowed }, request.signal);
+  const { fitted, step, table } = chosen;
   const { search: found, gate, skip } = fitted;
-  const tuningSeconds = (performance.now() - searching) / 1000;
   const overlap = await textOverlap(texts, datastore);
   const { interval, ratio } = found;
-  const own = { ...tunedSettings(fitted, k, table.k), ...(effort !== 1 && { effort }) };
+  const own = {
+    ...tunedSettings(fitted, step.k, table.k),
+    ...(step.effort !== 1 && { effort: step.effort }),
+  };
   const tuning: Tuning = {
     settings: { k: own.k, lambda: own.lambda, temperature: own.temperature },
     parts: partsOf(own),
@@ -173,16 +192,27 @@ export async function tune(
     },
     ...(gate && { gate: gateReport(gate) }),
     ...(skip && { skip: { always: skip.always, points: skip.points } }),
+    ...(within !== undefined && {
+      speed: {
+        within,
+        tried: attempts.map((one) => one.step),
+        taken: attempts.indexOf(chosen),
+      },
+    }),
     documents: sample.documents,
     tokens: table.targets,
     tokensOfText: sample.targets,
     curves: curvesOf(found),
     overlap,
-    warnings: tuningWarnings({ found, overlap, ratio, table, entries: datastore.entries }),
+    warnings: tuningWarnings({
+      ...{ found, overlap, ratio, table },
+      isForSpeed: chosen !== first,
+      entries: datastore.entries,
+    }),
     saved: request.save !== undefined,
     seconds: 0,
-    retrievalSeconds,
-    tuningSeconds,
+    retrievalSeconds: sumOf(attempts, ({ seconds }) => seconds.retrieval),
+    tuningSeconds: sumOf(attempts, ({ seconds }) => seconds.tuning),
   };
   if (request.save) {
     const evidence = evidenceOf(tuning, texts, datastore);
@@ -288,7 +318,7 @@ export function gateReport(gate: TrainedGate): NonNullable<Tuning['gate']> {
 
 /** What the settings were tuned on, and what was measured. */
 function evidenceOf(
-  { settings, perplexity, gate, skip, documents, tokens, curves }: Tuning,
+  { settings, perplexity, gate, skip, speed, documents, tokens, curves }: Tuning,
   texts: readonly OverlapText[],
   datastore: Entries,
 ): Record<string, unknown> {
@@ -299,10 +329,14 @@ function evidenceOf(
     perplexity: { ...perplexity },
     ...(gate && { gate }),
     ...(skip && { skip }),
+    ...(speed && { speed }),
     curves: keptCurves(curves, settings.temperature),
     entries: datastore.entries,
   };
 }
+
+const sumOf = <T>(values: readonly T[], of: (value: T) => number): number =>
+  values.reduce((sum, value) => sum + of(value), 0);
 
 function atLeastOne(what: string, value: number): number {
   if (Number.isInteger(value) && value >= 1) return value;

@@ -19,12 +19,15 @@ export function tuningWarnings({
   overlap,
   ratio,
   table,
+  isForSpeed,
   entries,
 }: {
   found: SettingsSearch;
   overlap: Overlap;
   ratio: readonly [number, number];
-  table: NeighborTable;
+  table: Pick<NeighborTable, 'targets' | 'k'>;
+  /** Whether fewer neighbors were taken on purpose. */
+  isForSpeed: boolean;
   entries: number;
 }): TuningWarning[] {
   const warnings: TuningWarning[] = [];
@@ -62,6 +65,7 @@ export function tuningWarnings({
     Math.min(...found.cells[row]!.map(({ perplexity }) => perplexity));
   const last = found.cells.length - 1;
   if (
+    !isForSpeed &&
     best.k === table.k &&
     last > 0 &&
     table.k < entries &&

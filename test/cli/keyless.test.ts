@@ -59,4 +59,4 @@ it('builds a store without keys, tuned with the distances of its codes, that goe
   expect(coded.retuned.k).toBeGreaterThan(0);
   expect(keyFiles()).toEqual([]);
   expect((await json('search', store, 'Once upon a time')).neighbors).toHaveLength(10);
-}, 60_000);
+});

@@ -55,4 +55,4 @@ it('refuses in one line what the store, the model or the file is not made for', 
     expect(stderr.trimEnd()).not.toContain('\n');
     expect(stderr).toMatch(why);
   }
-}, 120_000);
+});

@@ -29,7 +29,7 @@ beforeAll(async () => {
   await buildDatastore([input], { model, window: 128, stride: 64, out: store, settings });
   const valid = JSON.parse(readFileSync(join(golden, 'medical.valid.jsonl'), 'utf8'));
   writeFileSync(text, valid.text.slice(0, 2500));
-}, 60_000);
+});
 
 afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -48,7 +48,19 @@ describe('knnlm tune', () => {
     const constant = JSON.parse((await knnlm('eval', store, text, '--no-gate', '--json')).stdout);
     expect(constant.settings).toEqual(tuning.settings);
     expect(constant.knnlm.perplexity).toBeCloseTo(tuning.perplexity.knnlm, 3);
-  }, 60_000);
+  });
+
+  it('says what speed costs, and what was taken', async () => {
+    const limits = ['--no-save', '--k', '16', '--max-tokens', '300'];
+    const shown = await knnlm('tune', store, text, ...limits, '--within', '10');
+    expect(shown.code).toBe(0);
+    const step = String.raw`perplexity [\d.]+ \([−+][\d.]+%\), [\d.]+ ms a search`;
+    expect(shown.stdout).toMatch(/speed +k 16: perplexity [\d.]+, [\d.]+ ms a search\n/);
+    expect(shown.stdout).toMatch(new RegExp(`  k 4: ${step}\n +k 2: ${step}, taken\n`));
+    const both = await knnlm('tune', store, text, '--within', '0.1', '--effort', '0.5');
+    expect(both.code).toBe(2);
+    expect(both.stderr).toMatch(/--within.*cannot be used with.*--effort/);
+  });
 
   it('says for people what was found, and warns on standard error', async () => {
     const shown = await knnlm('tune', store, text, '--no-save', '--k', '4', '--max-tokens', '300');
@@ -58,7 +70,7 @@ describe('knnlm tune', () => {
     );
     expect(shown.stdout).toContain('◆ chosen');
     expect(shown.stderr).toMatch(/warning: Only \d+ tokens/);
-  }, 60_000);
+  });
 
   it('ends with 2 when the picture cannot be written', async () => {
     const nowhere = join(folder, 'no', 'such.svg');
@@ -66,7 +78,7 @@ describe('knnlm tune', () => {
     const { code, stderr } = await knnlm('tune', store, text, ...few, '--plot', nowhere);
     expect(code).toBe(2);
     expect(stderr).toContain('Cannot write the picture');
-  }, 60_000);
+  });
 });
 
 describe('knnlm eval', () => {
@@ -90,7 +102,7 @@ describe('knnlm eval', () => {
     const shown = await knnlm('eval', store, text, '--breakdown', '--max-tokens', '300');
     for (const part of ['in the store', 'nearest', 'position', 'document', '.txt'])
       expect(shown.stdout).toContain(part);
-  }, 60_000);
+  });
 
   it('scores as another code does, and says what does not go together', async () => {
     const given = ['--k', '8', '--lambda', '0.5', '--knn-temperature', '4', '--max-tokens', '200'];
@@ -104,7 +116,7 @@ describe('knnlm eval', () => {
     const nowhere = join(folder, 'no', 'tokens.jsonl');
     const failed = await knnlm('eval', store, text, '--per-token', nowhere);
     expect([failed.code, failed.stderr.includes('Cannot write')]).toEqual([2, true]);
-  }, 60_000);
+  });
 });
 
 it('draws what is near the best dark, what is worse than the model as dots, and marks the choice', () => {
@@ -138,5 +150,5 @@ describe('the effort of a store', () => {
     const refused = await knnlm('tune', store, text, '--effort', '0');
     expect(refused.code).toBe(2);
     expect(refused.stderr).toContain('--effort');
-  }, 60_000);
+  });
 });

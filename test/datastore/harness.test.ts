@@ -25,17 +25,17 @@ it('loses nothing and brings nothing back when a process that changes a store is
     'update',
   ]);
   expect(result.kills).toBeGreaterThanOrEqual(8);
-}, 120_000);
+});
 
 it('loses nothing when a process that takes keys away is killed, or one that changes a store without them', async () => {
   const result = await bench('kill-keyless.js', 61);
   expect(result).toMatchObject({ wrong: 0, notRecovered: 0 });
   expect(Object.keys(result.perChange).sort()).toEqual(['code', 'compact', 'drop']);
-}, 120_000);
+});
 
 it('refuses a damaged store or answers as if it were whole', async () => {
   const result = await bench('fuzz-store.js', 250, Math.floor(Math.random() * 2 ** 31));
   expect(result.wrong).toBe(0);
   expect(result.refused).toBeGreaterThan(125);
   expect(result.foundByVerify).toBeGreaterThan(5);
-}, 120_000);
+});

@@ -76,7 +76,7 @@ describe('all experiments', () => {
     const markdown = readFileSync(join(options.out, 'report.md'), 'utf8');
     expect(markdown.match(/!\[.*\]\(charts\/[\w-]+\.svg\)/g)).toHaveLength(EXPERIMENT_NAMES.length);
     expect(JSON.parse(readFileSync(join(options.out, 'results.json'), 'utf8'))).toEqual(report);
-  }, 60_000);
+  });
 
   it('keep what is finished, and run again when the settings change', async () => {
     const states = async (more: Partial<ExperimentOptions>): Promise<string[]> => {
@@ -88,7 +88,7 @@ describe('all experiments', () => {
     expect(await states({ out })).toEqual(['running', 'done']);
     expect(await states({ out })).toEqual(['kept']);
     expect(await states({ out, maxTokens: 119 })).toEqual(['running', 'done']);
-  }, 60_000);
+  });
 
   it('stopped in the middle, go on with the finished ones kept', async () => {
     const out = join(folder, 'stopped');
@@ -108,7 +108,7 @@ describe('all experiments', () => {
     const onStep = (step: ExperimentStep) => seen.push(`${step.name} ${step.state}`);
     await runExperiments(names, { ...options, out, onStep });
     expect(seen).toEqual(['k kept', 'same-data running', 'same-data done']);
-  }, 60_000);
+  });
 });
 
 describe('what cannot run', () => {

@@ -34,7 +34,7 @@ beforeAll(async () => {
   const model = `${fixtures}models/stories260K`;
   await buildDatastore([input], { model, window: 128, stride: 64, out, settings: constant });
   knnlm = await openKnnLM(out);
-}, 60_000);
+});
 
 afterAll(async () => {
   await knnlm?.close();
@@ -226,7 +226,7 @@ describe('a store tuned with all of it', () => {
 
   beforeAll(async () => {
     tuning = await knnlm.tune([part(2), part(3), part(4)]);
-  }, 60_000);
+  });
 
   it('tells what each part is worth, and keeps what pays', async () => {
     const { tried, crossValidated } = tuning.gate!;

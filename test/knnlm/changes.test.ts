@@ -62,7 +62,7 @@ beforeAll(async () => {
     if (stories.push({ id, text: text.slice(0, 600) }) === 10) break;
   const inputs = [file('first', stories.slice(0, 6))];
   await buildDatastore(inputs, { model, window: 128, stride: 64, out: built, settings: options });
-}, 120_000);
+});
 
 afterAll(() => rmSync(folder, { recursive: true }));
 

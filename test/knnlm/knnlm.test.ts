@@ -67,7 +67,7 @@ beforeAll(async () => {
   await buildDatastore([train], { ...small, out: store, settings });
   knnlm = await openKnnLM(store);
   for await (const document of readDocuments([valid])) documents.push(document);
-}, 120_000);
+});
 
 afterAll(async () => {
   await knnlm?.close();
@@ -98,7 +98,7 @@ describe('buildDatastore', () => {
     }
     expect(stops).toBeGreaterThan(1);
     expect(bytesOf(out)).toEqual(bytesOf(store));
-  }, 120_000);
+  });
 
   it('tells what it will cost before it begins', async () => {
     let plan:

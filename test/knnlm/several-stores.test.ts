@@ -104,7 +104,7 @@ describe('the union of several datastores', () => {
       ),
       { numRuns: 20 },
     );
-  }, 60_000);
+  });
 
   it('gives each store a λ and k neighbors of its own: Σ λ_s p_s + (1 − Σ λ_s) p_LM', async () => {
     const place = temporaryFolder();
@@ -186,7 +186,7 @@ describe('openKnnLM with several datastores', () => {
     cpSync(first!, both!, { recursive: true });
     await addDocuments(both!, [file('second', stories.slice(3, 6))]);
     knnlm = await openKnnLM([first!, second!]);
-  }, 120_000);
+  });
 
   afterAll(async () => {
     await knnlm.close();

@@ -56,7 +56,7 @@ beforeAll(async () => {
   unrelated = await documentsOf('tinystories.valid');
   await buildDatastore([train], { ...small, out: store });
   knnlm = await openKnnLM(store);
-}, 120_000);
+});
 
 afterAll(async () => {
   await knnlm?.close();

@@ -55,7 +55,7 @@ beforeAll(async () => {
     stride: 32,
     settings: { k: 4 },
   });
-}, 60_000);
+});
 
 afterAll(async () => {
   await model?.close();
@@ -213,7 +213,7 @@ describe('a folder and its store', () => {
       }),
       { numRuns: Number(process.env.KNNLM_SEQUENCES ?? 3) },
     );
-  }, 60_000);
+  });
 
   it('gives the entries of a build of the folder as it is', async () => {
     const here = place({ 'a.txt': sentence('Anna'), 'b.txt': sentence('Ben') });
@@ -335,7 +335,7 @@ describe('a watcher that starts again', () => {
       }),
     );
     expect(killed).toContain('SIGKILL');
-  }, 60_000);
+  });
 });
 
 describe('files as they are found', () => {
@@ -494,7 +494,7 @@ describe('a watched folder', () => {
       if (event.event === 'in-step') break;
     }
     expect(events).toEqual(['watching', 'waiting', 'synced', 'in-step']);
-  }, 20_000);
+  });
 
   it('is compacted when its removed documents have become many', async () => {
     const here = place({ 'a.txt': sentence('Anna') });
@@ -540,5 +540,5 @@ describe('a watched folder', () => {
     expect(seen).toEqual(['watching', 'synced', 'in-step', 'synced', 'in-step']);
     expect(await ids(here.store)).toEqual(['a.txt', 'b.txt']);
     expect(readdirSync(here.store)).not.toContain('lock');
-  }, 30_000);
+  });
 });

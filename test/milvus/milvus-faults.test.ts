@@ -52,7 +52,7 @@ describe.skipIf(!hasMilvusLite)(`sending entries to Milvus${missing}`, () => {
       await writer.endDocument();
     }
     await writer.finish({ k: 8, lambda: 0.5, temperature: 4, source: 'given' });
-  }, 60_000);
+  });
 
   afterAll(async () => {
     await lite?.stop();
@@ -120,7 +120,7 @@ describe.skipIf(!hasMilvusLite)(`sending entries to Milvus${missing}`, () => {
     expect(warnings.join()).toMatch(/is away .*; waiting for it/);
     expect(await rows(store)).toBe(n);
     await expectExact(store);
-  }, 60_000);
+  });
 
   it('says how much has arrived when the server stays away, and goes on from there', async () => {
     const store = copy();
@@ -152,7 +152,7 @@ describe.skipIf(!hasMilvusLite)(`sending entries to Milvus${missing}`, () => {
     expect(result.sent).toBe(n - sent);
     expect(await rows(store)).toBe(n);
     await expectExact(store);
-  }, 60_000);
+  });
 
   it('changes nothing by batches that arrive twice, and tells a collection that lacks rows', async () => {
     const store = copy();
@@ -183,7 +183,7 @@ describe.skipIf(!hasMilvusLite)(`sending entries to Milvus${missing}`, () => {
     });
     expect(await indexOnMilvus(store)).toMatchObject({ sent: n });
     await expectExact(store);
-  }, 60_000);
+  });
 
   it('removes on the server what is removed here, at once or with the next change', async () => {
     const store = copy();
@@ -201,7 +201,7 @@ describe.skipIf(!hasMilvusLite)(`sending entries to Milvus${missing}`, () => {
     // Back to an index of its own.
     await indexStore(store);
     expect(await describeIndex(store)).toMatchObject({ kind: 'ivf' });
-  }, 60_000);
+  });
 
   it('refuses a collection of other keys, and one of something else, naming it', async () => {
     const store = copy();
@@ -217,7 +217,7 @@ describe.skipIf(!hasMilvusLite)(`sending entries to Milvus${missing}`, () => {
       code: 'INVALID_ARGUMENT',
       message: expect.stringContaining('keys of another model'),
     });
-  }, 60_000);
+  });
 });
 
 describe('an address of a collection', () => {

@@ -26,7 +26,7 @@ describe.skipIf(!hasMilvusLite)(`MilvusIndex${missing}`, () => {
 
   beforeAll(async () => {
     lite = await MilvusLite.start(join(root, 'server'));
-  }, 60_000);
+  });
   afterAll(async () => {
     await lite?.stop();
     rmSync(root, { recursive: true, force: true });
@@ -83,7 +83,7 @@ describe.skipIf(!hasMilvusLite)(`MilvusIndex${missing}`, () => {
       expect([...ids]).toEqual([100, ...Array.from({ length: 11 }, (_, i) => 120 + i)]);
       await index.close();
     }
-  }, 60_000);
+  });
 
   changesSuite('searches on Milvus', {
     open: (store) =>

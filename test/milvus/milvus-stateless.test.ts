@@ -47,7 +47,7 @@ describe.skipIf(!hasMilvusLite)(`a store opened by its address${missing}`, () =>
       if (documents.push(one) === 6) break;
     }
     await build(folder, url);
-  }, 120_000);
+  });
 
   afterAll(async () => {
     await lite?.stop();
@@ -101,7 +101,7 @@ describe.skipIf(!hasMilvusLite)(`a store opened by its address${missing}`, () =>
     expect(await text(there)).toBe(await text(here));
     expect((await datastoreInfo(url)).documents).toBe(4);
     expect(await listDocuments(url)).toEqual(await listDocuments(folder));
-  }, 60_000);
+  });
 
   it('fetches keys where exact distances are asked for', async () => {
     const [here, there] = [await opened(folder), await opened(url)];
@@ -118,7 +118,7 @@ describe.skipIf(!hasMilvusLite)(`a store opened by its address${missing}`, () =>
       [here, there].map((one) => one.retriever.distances(query, rows)),
     );
     for (const [i, distance] of c!.entries()) expect(d![i]).toBeCloseTo(distance, 4);
-  }, 60_000);
+  });
 
   it('sees what was removed, added and compacted elsewhere with the next request', async () => {
     const memory = await opened(url);
@@ -161,7 +161,7 @@ describe.skipIf(!hasMilvusLite)(`a store opened by its address${missing}`, () =>
     expect(await cited()).toEqual((await found(await opened(folder))).map((one) => one.document));
     expect(memory.stores[0]!.info).toMatchObject({ documents: 4, deleted: 0, path: url });
     await server.close();
-  }, 120_000);
+  });
 
   it('is verified by its address: every entry is there once, with its document and value', async () => {
     const store = join(root, 'verified.knn');
@@ -211,7 +211,7 @@ describe.skipIf(!hasMilvusLite)(`a store opened by its address${missing}`, () =>
     await verifyStore(store, { repair: true });
     for (const one of [store, place])
       expect(await verifyStore(one)).toMatchObject({ entries: live, problems: [] });
-  }, 120_000);
+  });
 
   it('leaves keys and values to the collection when told to', async () => {
     const store = join(root, 'left.knn');
@@ -237,7 +237,7 @@ describe.skipIf(!hasMilvusLite)(`a store opened by its address${missing}`, () =>
     for (const one of [memory, await opened(place)])
       expect((await found(one)).map(({ document }) => document)).not.toContain(gone);
     expect((await datastoreInfo(place)).documents).toBe(3);
-  }, 120_000);
+  });
 
   it('keeps keys and values here when the collection lacks an entry', async () => {
     const store = join(root, 'lacking.knn');
@@ -251,7 +251,7 @@ describe.skipIf(!hasMilvusLite)(`a store opened by its address${missing}`, () =>
     });
     expect(existsSync(join(store, 'segments/000000/keys.f16'))).toBe(true);
     expect((await datastoreInfo(store)).remote).toBe(false);
-  }, 60_000);
+  });
 
   it('names the stores of a collection that has several, and opens several together', async () => {
     const first = await opened(lite.url('left'));
@@ -271,7 +271,7 @@ describe.skipIf(!hasMilvusLite)(`a store opened by its address${missing}`, () =>
     const memory = await opened(both);
     expect(memory.stores.map(({ name }) => name)).toEqual(['left.knn', 'other.knn']);
     expect(new Set((await memory.search(PROMPT)).neighbors.map(({ store }) => store)).size).toBe(2);
-  }, 60_000);
+  });
 
   it('says why an address is no store', async () => {
     await expect(openKnnLM(lite.url('nowhere'))).rejects.toMatchObject({
@@ -304,7 +304,7 @@ describe.skipIf(!hasMilvusLite)(`a store opened by its address${missing}`, () =>
       code: 'STORE_NOT_FOUND',
       message: expect.stringContaining('entries of a store that was not sent to the end'),
     });
-  }, 60_000);
+  });
 
   it('refuses files that are not as they were sent, and leaves no folder behind', async () => {
     const store = join(root, 'torn.knn');
@@ -320,7 +320,7 @@ describe.skipIf(!hasMilvusLite)(`a store opened by its address${missing}`, () =>
     expect(folders()).toEqual(before);
     await indexOnMilvus(store);
     expect((await opened(lite.url('torn'))).stores[0]!.name).toBe('torn.knn');
-  }, 60_000);
+  });
 
   function collectionOf(place: string): MilvusCollection {
     const collection = new MilvusCollection(new MilvusConnection(parseMilvusUrl(place)));

@@ -65,7 +65,7 @@ describe.skipIf(!hasMilvusLite)(`a store on Milvus${missing}`, () => {
     expect(built.index!.recall).toBeGreaterThan(0.9999);
     for await (const document of readDocuments([`${fixtures}golden/tinystories.valid.jsonl`]))
       documents.push(document);
-  }, 120_000);
+  });
 
   afterAll(async () => {
     await lite?.stop();
@@ -95,7 +95,7 @@ describe.skipIf(!hasMilvusLite)(`a store on Milvus${missing}`, () => {
       stride: golden.stride,
     });
     expectClose(scored.mixture, golden.documents[3]!.knn[name]!.mixture, 1e-4);
-  }, 60_000);
+  });
 
   it('is searched by every command as any other store', async () => {
     const [info, search, verify] = await Promise.all([
@@ -106,7 +106,7 @@ describe.skipIf(!hasMilvusLite)(`a store on Milvus${missing}`, () => {
     expect(JSON.parse(info.stdout).index).toMatchObject({ kind: 'milvus', indexed: 15_248 });
     expect(JSON.parse(search.stdout).neighbors).toHaveLength(10);
     expect(JSON.parse(verify.stdout).problems).toEqual([]);
-  }, 60_000);
+  });
 
   it('says that the server is gone, or goes on without the memory when told to, and has it back', async () => {
     const memory = await opened();
@@ -173,5 +173,5 @@ describe.skipIf(!hasMilvusLite)(`a store on Milvus${missing}`, () => {
       .poll(async () => (await ended(write('lm'))).withoutMemory, { timeout: 20_000 })
       .toBeUndefined();
     expect((await ended(write())).text).toBe(whole.text);
-  }, 60_000);
+  });
 });

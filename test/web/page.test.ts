@@ -51,7 +51,7 @@ describeInChromium('The page, for everyone', () => {
         expect(wide, look).toBe(size.width);
       }
     }
-  }, 120_000);
+  });
 
   it('is used by keyboard alone, and everything that can be pressed can be reached', async () => {
     const page = await inspector.open(`#/write?ids=${idsField(tokens)}&prompted=9`);

@@ -2,7 +2,16 @@
 
 import type { Tuning } from '../../knnlm/tune.ts';
 import { columnOf } from '../../knnlm/tuning-chart.ts';
-import { change, count, counted, duration, measure, percent, settingsText } from '../numbers.ts';
+import {
+  change,
+  count,
+  counted,
+  duration,
+  measure,
+  partsText,
+  percent,
+  settingsText,
+} from '../numbers.ts';
 import type { Colors } from '../screen.ts';
 import { pad } from '../text.ts';
 import { facts } from './facts.ts';
@@ -49,6 +58,7 @@ export function tuningText(tuning: Tuning, colors: Colors): string {
           (tuning.tokens < tuning.tokensOfText ? ` of ${count(tuning.tokensOfText)}` : '') +
           `; ${percent(overlap.ngramShare)} of its 13-grams are in the store`,
       ],
+      ...speedRows(tuning),
       ['k', tuning.curves.k.map(({ k, perplexity }) => `${k}: ${measure(perplexity)}`).join('  ')],
       [
         'time',
@@ -70,6 +80,21 @@ function gateRows({ gate, perplexity }: Tuning): [string, string][] {
     '',
     `${measure(one.crossValidated)}  (${change(one.crossValidated / perplexity.lm)}) ${name(one)}`,
   ]);
+}
+
+/** What quicker settings cost, and how long their searches take. */
+function speedRows({ speed }: Tuning): [string, string][] {
+  if (!speed) return [];
+  const [first] = speed.tried;
+  return speed.tried.map((step, at) => {
+    const cost = at === 0 ? '' : ` (${change(step.perplexity / first!.perplexity)})`;
+    const budget = [`k ${step.k}`, ...partsText(step.effort === 1 ? {} : step)].join(', ');
+    return [
+      at === 0 ? 'speed' : '',
+      `${budget}: perplexity ${measure(step.perplexity)}${cost}, ${step.searchMs.toFixed(2)} ms a search` +
+        (at === speed.taken ? ', taken' : ''),
+    ];
+  });
 }
 
 /** Nothing where it was not learned which to skip. */
