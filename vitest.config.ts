@@ -7,6 +7,7 @@ const LONG = [
   'test/datastore/harness.test.ts',
   'test/experiments/experiments.test.ts',
   'test/knnlm/keep-tuned.test.ts',
+  'test/knnlm/speed-ladder.test.ts',
   'test/web/{memory,page,reading}.test.ts',
 ];
 

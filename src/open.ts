@@ -36,6 +36,7 @@ import { publishStore } from './knnlm/milvus/publish-store.ts';
 import { withStoreFolder } from './knnlm/milvus/store-mirror.ts';
 import { greetMilvus } from './knnlm/milvus/sync-milvus.ts';
 import { type OpenOptions, openKnnLM } from './knnlm/open-knnlm.ts';
+import { checkWithin } from './knnlm/speed-ladder.ts';
 import { headerFor } from './knnlm/store-header.ts';
 import { describeStore, type StoreInfo } from './knnlm/store-info.ts';
 import { storedSettings } from './knnlm/used-settings.ts';
@@ -112,6 +113,12 @@ export async function buildDatastore(
     pairs: pairs && { targets },
   };
   checkCodes(request);
+  if (checkWithin({ within: request.within }) !== undefined && settings.source !== 'default') {
+    throw new KnnLMError(
+      'INVALID_ARGUMENT',
+      'Settings are given, or found within what speed may cost: leave out one of them.',
+    );
+  }
   // Nobody should read for hours to hear it.
   if (request.index !== undefined && isMilvusUrl(request.index)) await greetMilvus(request.index);
   await checkBuildTarget(request.out);

@@ -80,6 +80,13 @@ export function addRetrievalOptions(command: Command, otherwise: string): Comman
 }
 
 /** The settings that were given, under the library's names. */
+/** Of commands that tune. */
+export const withinOption = (): Option =>
+  new Option(
+    '--within <share>',
+    'tune for speed: the quickest settings whose perplexity is within this share of the best, such as 0.02; fewer neighbors, found in fewer lists',
+  ).argParser(number({ min: 0 }));
+
 export function retrievalSettings(options: RetrievalOptions): Partial<RetrievalSettings> {
   return {
     ...(options.k !== undefined && { k: options.k }),

@@ -11,8 +11,8 @@ import type { TuningWindow } from './tuning-windows.ts';
 export interface Attempt {
   fitted: OfflineTuning;
   step: SpeedStep;
-  /** What there was to fit to, without the neighbors themselves. */
-  table: Pick<NeighborTable, 'targets' | 'k'>;
+  /** What there was to fit to, without the neighbors themselves; and for how many of the targets any was found. */
+  table: Pick<NeighborTable, 'targets' | 'k'> & { found: number };
   /** Of searching and of fitting. */
   seconds: { retrieval: number; tuning: number };
 }
@@ -47,9 +47,17 @@ export async function attemptFit(
       perplexity: crossValidated(fitted),
       searchMs: searchMs / Math.max(1, targets),
     },
-    table: { targets, k },
+    table: { targets, k, found: foundIn(collected.neighbors) },
     seconds: { retrieval: searchMs / 1000, tuning: (performance.now() - fitting) / 1000 },
   };
+}
+
+function foundIn({ targets, k, distances }: NeighborTable): number {
+  let found = 0;
+  for (let row = 0; row < targets; row++) {
+    if (distances[row * k] !== Number.POSITIVE_INFINITY) found++;
+  }
+  return found;
 }
 
 /** Of what is used: a gate where it beats the constant, both measured on the same targets. */

@@ -16,6 +16,8 @@ export interface BuildRequest {
   settings?: Partial<RetrievalSettings>;
   /** Without `settings`: whether to tune on the store's own documents; else the paper's hold. Default true. */
   selfTune?: boolean;
+  /** Without `settings`: the share of perplexity that speed may cost, as in `TuneRequest`. Kept when the store is tuned anew as it grows. Default: none. */
+  within?: number;
   /**
    * Whether the store gets an inverted file (`indexStore`) at the end. Default `auto`: from some 200,000 entries on. `none`
    * leaves search exact. `milvus://host:port/collection`: the entries are searched there.

@@ -18,7 +18,16 @@ export interface Conclusion {
 export async function concludeBuild(
   store: string,
   model: LanguageModel,
-  { index: choice, codes, dropKeys, selfTunes, onProgress, onWarning, signal }: ConcludeRequest,
+  {
+    index: choice,
+    codes,
+    dropKeys,
+    selfTunes,
+    within,
+    onProgress,
+    onWarning,
+    signal,
+  }: ConcludeRequest,
 ): Promise<Conclusion> {
   const index = await keepIndexed(store, {
     // Without keys there is nothing else to search.
@@ -31,7 +40,9 @@ export async function concludeBuild(
     locked: true,
   });
   const began = performance.now();
-  const settings = selfTunes ? await ownSettings(store, model, { onProgress, signal }) : undefined;
+  const settings = selfTunes
+    ? await ownSettings(store, model, { within, onProgress, signal })
+    : undefined;
   const tuningSeconds = selfTunes ? (performance.now() - began) / 1000 : 0;
   return { index, settings, tuningSeconds };
 }
@@ -39,7 +50,7 @@ export async function concludeBuild(
 export interface ConcludeRequest
   extends Pick<
     BuildRequest,
-    'index' | 'codes' | 'dropKeys' | 'onProgress' | 'onWarning' | 'signal'
+    'index' | 'codes' | 'dropKeys' | 'within' | 'onProgress' | 'onWarning' | 'signal'
   > {
   selfTunes: boolean;
 }

@@ -6,19 +6,25 @@ import type { BuildRequest } from './build-types.ts';
 import { openStoreIndex } from './open-store-index.ts';
 import { Retriever } from './retriever.ts';
 import { selfTune } from './self-tune.ts';
+import type { Tuning } from './tune.ts';
 
-/** @returns undefined when the store is too small to tell. Errors: `ABORTED`. */
+/** @param request.within by default what the store's settings were found with, if they were @returns undefined when the store is too small to tell. Errors: `ABORTED`. */
 export async function ownSettings(
   store: string,
   model: LanguageModel,
-  { onProgress, signal }: Pick<BuildRequest, 'onProgress' | 'signal'>,
+  { within, onProgress, signal }: Pick<BuildRequest, 'within' | 'onProgress' | 'signal'>,
 ): Promise<SettingsRecord | undefined> {
   const datastore = await Datastore.open(store);
   try {
     const index = await openStoreIndex(datastore);
     try {
       const retriever = new Retriever(datastore, index);
-      return await selfTune({ datastore, model, retriever }, { onProgress, signal });
+      const { evidence } = datastore.settings ?? {};
+      const speed = evidence?.speed as Tuning['speed'];
+      return await selfTune(
+        { datastore, model, retriever },
+        { within: within ?? speed?.within, onProgress, signal },
+      );
     } finally {
       await index.close();
     }

@@ -4,11 +4,11 @@
  * and of how much the documents say about each other is what k, λ, T and the gate need.
  */
 import type { SettingsRecord } from '../datastore/types.ts';
-import { collectNeighbors } from './collect-neighbors.ts';
+import { type Attempt, attemptFit } from './attempt-fit.ts';
 import { DEFAULT_SETTINGS } from './interpolate.ts';
 import { ownWindows } from './own-windows.ts';
 import type { Retriever } from './retriever.ts';
-import { runSettingsSearch } from './run-settings-search.ts';
+import { type SearchBudget, speedUp } from './speed-ladder.ts';
 import {
   allowedParts,
   gateReport,
@@ -30,7 +30,7 @@ const FEWEST_FOUND = 256;
 /** @returns undefined when the store is too small to tell. Errors: `ABORTED`. */
 export async function selfTune(
   parts: TuneParts,
-  { onProgress, signal }: Pick<TuneRequest, 'onProgress' | 'signal'>,
+  { within, onProgress, signal }: Pick<TuneRequest, 'within' | 'onProgress' | 'signal'>,
 ): Promise<SettingsRecord | undefined> {
   const { datastore, retriever, model } = parts;
   const allowed = allowedParts({}, model);
@@ -38,29 +38,26 @@ export async function selfTune(
     targets: targetsFor(retriever),
     withPast: allowed.cache,
   });
-  const collected = await collectNeighbors(windows, parts, {
-    k: DEFAULT_SETTINGS.k,
-    unitIsDocument: true,
-    withEvidence: true,
-    phase: 'tuning',
-    onProgress,
-    signal,
-  });
-  const { neighbors: table } = collected;
-  let found = 0;
-  for (let row = 0; row < table.targets; row++) {
-    if (table.distances[row * table.k] !== Number.POSITIVE_INFINITY) found++;
-  }
-  if (found < FEWEST_FOUND) return undefined;
-  const fitted = await runSettingsSearch({ ...collected, allowed }, signal);
+  const attempt = (budget: SearchBudget): Promise<Attempt> =>
+    attemptFit(windows, parts, {
+      ...{ ...budget, allowed, unitIsDocument: true, phase: 'tuning', onProgress, signal },
+    });
+  const first = await attempt({ k: DEFAULT_SETTINGS.k, effort: 1 });
+  if (first.table.found < FEWEST_FOUND) return undefined;
+  const { chosen, speed } = await speedUp(first, { within, attempt, index: retriever.index });
+  const { fitted, step, table } = chosen;
   const { search, gate } = fitted;
   const report = gate && gateReport(gate);
-  const settings = tunedSettings(fitted, DEFAULT_SETTINGS.k, table.k);
+  const settings = {
+    ...tunedSettings(fitted, step.k, table.k),
+    ...(step.effort !== 1 && { effort: step.effort }),
+  };
   const evidence = {
     tokens: table.targets,
     windows: windows.filter(({ positions }) => positions.length > 0).length,
     perplexity: { lm: search.lm, knnlm: search.best.perplexity },
     ...(report && { gate: report }),
+    ...(speed && { speed }),
     curves: keptCurves(curvesOf(search), settings.temperature),
     entries: datastore.entries,
   };

@@ -33,7 +33,10 @@ const STEPS: readonly SearchBudget[] = [
 ];
 
 /** @returns budgets below a given number of neighbors, the slowest first. An index without lists reads all it has for any number of neighbors. */
-export function speedLadder(k: number, { kind, size }: VectorIndex): SearchBudget[] {
+export function speedLadder(
+  k: number,
+  { kind, size }: Pick<VectorIndex, 'kind' | 'size'>,
+): SearchBudget[] {
   const most = Math.min(k, size);
   const steps = STEPS.map((step) => ({
     k: Math.max(1, Math.floor(most * step.k)),
@@ -67,22 +70,40 @@ export function checkWithin({
   );
 }
 
+/** What was tried for speed, the settings without it first. */
+export interface SpeedReport {
+  within: number;
+  tried: SpeedStep[];
+  /** The place of what was taken in `tried`. */
+  taken: number;
+}
+
 /**
- * Goes down until a step's perplexity is higher than that of the first by more than the share that is allowed.
- * @returns the last that is not, and all attempts, the first among them
+ * Goes down the ladder until a step's perplexity is higher than that of the first by more than the share that is allowed.
+ * @param within undefined where nothing is to be tried
+ * @returns the last attempt that is not, and all, the first among them
  */
-export async function quickestWithin<T extends { step: SpeedStep }>(
+export async function speedUp<T extends { step: SpeedStep }>(
   first: T,
-  ladder: readonly SearchBudget[],
-  { within, attempt }: { within: number; attempt: (budget: SearchBudget) => Promise<T> },
-): Promise<{ chosen: T; attempts: T[] }> {
+  {
+    within,
+    attempt,
+    index,
+  }: {
+    within: number | undefined;
+    attempt: (budget: SearchBudget) => Promise<T>;
+    index: Pick<VectorIndex, 'kind' | 'size'>;
+  },
+): Promise<{ chosen: T; attempts: T[]; speed?: SpeedReport }> {
+  if (within === undefined) return { chosen: first, attempts: [first] };
   let chosen = first;
   const attempts = [first];
-  for (const budget of ladder) {
+  for (const budget of speedLadder(first.step.k, index)) {
     const next = await attempt(budget);
     attempts.push(next);
     if (next.step.perplexity > first.step.perplexity * (1 + within)) break;
     chosen = next;
   }
-  return { chosen, attempts };
+  const tried = attempts.map(({ step }) => step);
+  return { chosen, attempts, speed: { within, tried, taken: attempts.indexOf(chosen) } };
 }

@@ -22,13 +22,7 @@ import { readTokens } from './read-tokens.ts';
 import { checkEffort } from './resolve-settings.ts';
 import type { Retriever } from './retriever.ts';
 import type { SettingsPoint } from './search-settings.ts';
-import {
-  checkWithin,
-  quickestWithin,
-  type SearchBudget,
-  type SpeedStep,
-  speedLadder,
-} from './speed-ladder.ts';
+import { checkWithin, type SearchBudget, type SpeedReport, speedUp } from './speed-ladder.ts';
 import { type Overlap, type OverlapText, textOverlap } from './text-overlap.ts';
 import type { TrainedGate } from './train-gate.ts';
 import type { SkipPoint, TrainedSkip } from './train-skip.ts';
@@ -103,13 +97,8 @@ export interface Tuning {
     /** By ascending share skipped. */
     points: SkipPoint[];
   };
-  /** What was tried for speed (`within`), the settings without it first. */
-  speed?: {
-    within: number;
-    tried: SpeedStep[];
-    /** The place of what was taken in `tried`. */
-    taken: number;
-  };
+  /** With `within`. */
+  speed?: SpeedReport;
   documents: number;
   /** Targets that were searched. */
   tokens: number;
@@ -167,10 +156,10 @@ export async function tune(
   const attempt = (budget: SearchBudget, phase: string): Promise<Attempt> =>
     attemptFit(windows, parts, { ...request, ...budget, allowed, unitIsDocument, phase });
   const first = await attempt({ k, effort }, 'retrieving');
-  const ladder = within === undefined ? [] : speedLadder(k, retriever.index);
-  const { chosen, attempts } = await quickestWithin(first, ladder, {
-    within: within ?? 0,
+  const { chosen, attempts, speed } = await speedUp(first, {
+    within,
     attempt: (budget) => attempt(budget, `trying k ${budget.k}`),
+    index: retriever.index,
   });
   const { fitted, step, table } = chosen;
   const { search: found, gate, skip } = fitted;
@@ -192,13 +181,7 @@ export async function tune(
     },
     ...(gate && { gate: gateReport(gate) }),
     ...(skip && { skip: { always: skip.always, points: skip.points } }),
-    ...(within !== undefined && {
-      speed: {
-        within,
-        tried: attempts.map((one) => one.step),
-        taken: attempts.indexOf(chosen),
-      },
-    }),
+    ...(speed && { speed }),
     documents: sample.documents,
     tokens: table.targets,
     tokensOfText: sample.targets,

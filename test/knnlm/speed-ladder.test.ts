@@ -1,12 +1,14 @@
 /** Settings for speed: which are tried, which are taken, and what a store that is tuned for them does from then on. */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Datastore } from '../../dist/datastore/datastore.js';
 import type { VectorIndex } from '../../dist/indexes/vector-index.js';
 import { indexStore } from '../../dist/knnlm/index-store.js';
-import { quickestWithin, speedLadder } from '../../dist/knnlm/speed-ladder.js';
+import { retune } from '../../dist/knnlm/retune.js';
+import { type SpeedReport, speedLadder, speedUp } from '../../dist/knnlm/speed-ladder.js';
 import { buildDatastore, openKnnLM } from '../../dist/open.js';
 
 const ladderOf = (kind: string, size: number, k: number) =>
@@ -37,19 +39,20 @@ describe('what is tried for speed', () => {
       [512, 10.05],
       [256, 10.2],
       [128, 10.21],
-      [64, 10],
     ]);
-    const ladder = [...costs.keys()].map((k) => ({ k, effort: 1 }));
-    const taken = async (within: number) => {
-      const { chosen, attempts } = await quickestWithin(step(1024, 10), ladder, {
+    const taken = async (within?: number) => {
+      const { chosen, attempts, speed } = await speedUp(step(1024, 10), {
         within,
         attempt: async ({ k }) => step(k, costs.get(k)!),
+        index: { kind: 'flat', size: 5000 },
       });
+      expect(speed?.tried[speed.taken]).toBe(speed && chosen.step);
       return [chosen.step.k, attempts.length];
     };
     expect(await taken(0.02)).toEqual([256, 4]);
     expect(await taken(0.001)).toEqual([1024, 2]);
-    expect(await taken(0.1)).toEqual([64, 5]);
+    expect(await taken(0.1)).toEqual([128, 4]);
+    expect(await taken()).toEqual([1024, 1]);
   });
 });
 
@@ -70,7 +73,7 @@ describe('a store that is tuned for speed', () => {
       ...{ model: `${fixtures}models/stories260K`, window: 128, stride: 64, out: store },
       settings: { k: 64, lambda: 0.4, temperature: 3 },
     });
-    await indexStore(store, { kind: 'ivf' });
+    await indexStore(store);
   });
 
   afterAll(() => rmSync(folder, { recursive: true }));
@@ -100,6 +103,40 @@ describe('a store that is tuned for speed', () => {
     } finally {
       await knnlm.close();
     }
+  });
+
+  it('is one that was built so, and stays one when it is tuned anew', async () => {
+    const path = join(folder, 'built');
+    const train = join(folder, 'beginnings.jsonl');
+    const lines = readFileSync(`${fixtures}golden/medical.train.jsonl`, 'utf8').trim().split('\n');
+    const beginnings = lines.map((line) => {
+      const { id, text } = JSON.parse(line);
+      return JSON.stringify({ id, text: text.slice(0, 700) });
+    });
+    writeFileSync(train, beginnings.join('\n'));
+    await buildDatastore([train], {
+      ...{ model: `${fixtures}models/stories260K`, window: 128, stride: 64, out: path },
+      within: 0.5,
+    });
+    const speedOf = async () => {
+      const datastore = await Datastore.open(path);
+      const { settings } = datastore;
+      await datastore.close();
+      expect(settings!.source).toBe('self-tuned');
+      const { within, tried, taken } = settings!.evidence!.speed as SpeedReport;
+      expect(settings!.k).toBeLessThanOrEqual(tried[taken]!.k);
+      return { within, ks: tried.map(({ k }) => k), taken };
+    };
+    const speed = await speedOf();
+    expect(speed.within).toBe(0.5);
+    expect(speed.ks.slice(0, 2)).toEqual([1024, 512]);
+    expect(speed.taken).toBeGreaterThan(0);
+    const model = { model: `${fixtures}models/stories260K` };
+    const again = await retune(path, model);
+    expect(again!.source).toBe('self-tuned');
+    expect(await speedOf()).toEqual(speed);
+    const given = { ...model, out: join(folder, 'given'), settings: { k: 8 }, within: 0.5 };
+    await expect(buildDatastore([train], given)).rejects.toThrow(/leave out one of them/);
   });
 
   it('says what is wrong with what is asked for', async () => {

@@ -20,6 +20,7 @@ import {
   type RetrievalOptions,
   retrievalSettings,
   valuesOption,
+  withinOption,
 } from '../options.ts';
 import { addLanguageOptions, languageOptions, type PairOptions } from '../pair-options.ts';
 import type { Screen } from '../screen.ts';
@@ -43,6 +44,7 @@ interface BuildOptions extends RetrievalOptions, DocumentOptions, PairOptions {
   codes?: string;
   dropKeys?: boolean;
   values?: ValuesPlace;
+  within?: number;
 }
 
 const DTYPES: readonly ModelDtype[] = ['fp32', 'fp16', 'q4', 'q4f16', 'bnb4', 'int8'];
@@ -125,6 +127,7 @@ export const buildCommand = () =>
           ).choices(['fp16', 'fp32']),
         );
       addRetrievalOptions(command, 'kept in the store');
+      command.addOption(withinOption());
       command.optionsGroup('Machine:');
       addIndexOption(command, 'from some 200,000 entries on');
       command
@@ -151,6 +154,7 @@ export const buildCommand = () =>
         stride: options.stride,
         keyDtype: options.keyDtype,
         settings: Object.keys(settings).length > 0 ? settings : undefined,
+        within: options.within,
         ...documentOptions(options),
         pairs: pairsOf(options),
         workers: options.workers,

@@ -13,6 +13,7 @@ import {
   documentOptions,
   number,
   positiveInteger,
+  withinOption,
 } from '../options.ts';
 import { addTargetsOption, pairsFor, type TargetOptions } from '../pair-options.ts';
 import { oneLine } from '../text.ts';
@@ -70,14 +71,7 @@ export const tuneCommand = () =>
             'of the lists that an inverted file usually reads, the share that searches read, now and from then on (default: 1)',
           ).argParser(number({ min: 0, above: true })),
         )
-        .addOption(
-          new Option(
-            '--within <share>',
-            'take the quickest settings whose perplexity is within this share of the best, such as 0.02: fewer neighbors, found in fewer lists',
-          )
-            .argParser(number({ min: 0 }))
-            .conflicts('effort'),
-        )
+        .addOption(withinOption().conflicts('effort'))
         .option('--no-cache', 'do not consider remembering the text read so far')
         .option(
           '--no-pointers',
