@@ -7,11 +7,13 @@
 import { openSync, readSync } from 'node:fs';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { openKnnLM } from '../../dist/index.js';
-import { serve } from '../../dist/server/index.js';
+import { giveHeapRoom, serve } from '../../dist/server/index.js';
 
 const [store, options] = process.argv.slice(2);
 const knnlm = await openKnnLM(store);
 await knnlm.query([]);
+// As `knnlm serve` does.
+giveHeapRoom();
 const listening = await serve(knnlm, { port: 0, page: false, ...JSON.parse(options ?? '{}') });
 const { eos } = knnlm.model.tokenizer;
 process.send({

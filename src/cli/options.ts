@@ -79,7 +79,6 @@ export function addRetrievalOptions(command: Command, otherwise: string): Comman
     );
 }
 
-/** The settings that were given, under the library's names. */
 /** Of commands that tune. */
 export const withinOption = (): Option =>
   new Option(
@@ -87,6 +86,7 @@ export const withinOption = (): Option =>
     'tune for speed: the quickest settings whose perplexity is within this share of the best, such as 0.02; fewer neighbors, found in fewer lists',
   ).argParser(number({ min: 0 }));
 
+/** The settings that were given, under the library's names. */
 export function retrievalSettings(options: RetrievalOptions): Partial<RetrievalSettings> {
   return {
     ...(options.k !== undefined && { k: options.k }),

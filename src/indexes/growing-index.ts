@@ -56,6 +56,7 @@ export class GrowingIndex {
 
   /** Its memory may serve another from here on: nothing must be asked of it any more. */
   close(): void {
+    if (spare.includes(this)) return;
     this.#size = 0;
     if (this.#room <= MOST_SPARE_ROWS && spare.length < MOST_SPARE) spare.push(this);
   }

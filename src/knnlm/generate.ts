@@ -50,12 +50,14 @@ export async function* generate(
     await reader.close();
     throw error;
   });
-  const tokens: GeneratedToken[] = [];
+  const told = { tokens: [] as GeneratedToken[], text: '' };
+  let count = 0;
+  let last: GeneratedToken | undefined;
   const failures = new MemoryFailures();
   let ended: GeneratedToken | undefined;
   let finishReason: Generation['finishReason'] = 'length';
   try {
-    while (tokens.length < maxTokens) {
+    while (count < maxTokens) {
       if (options.signal?.aborted) throw new KnnLMError('ABORTED', 'The generation was stopped.');
       const prediction = await memory.predict(reader.next);
       const id = sampler.next(prediction.logProbs, seen);
@@ -66,14 +68,15 @@ export async function* generate(
       }
       const text = stops.push(stream.push(id));
       // The model reads on while the token before is told.
-      const isLast = stops.found || tokens.length + 1 === maxTokens;
+      const isLast = stops.found || count + 1 === maxTokens;
       const reading = isLast ? undefined : reader.read([id]);
       // Whoever stops listening while it reads does not hear of it.
       reading?.catch(() => {});
       memory.observe(id);
       // A token is told one step late: only then is it certain that no held-back text belongs to it.
-      if (tokens.length > 0) yield tokens.at(-1)!;
-      tokens.push(await describeToken(id, text, prediction));
+      if (last) yield keep(last);
+      last = await describeToken(id, text, prediction);
+      count++;
       if (prediction.failed !== undefined) failures.add(1, prediction.failed);
       if (stops.found) {
         finishReason = 'stop';
@@ -86,18 +89,13 @@ export async function* generate(
     memory.close();
     await reader.close();
   }
-  const last = tokens.at(-1);
   if (last) {
     last.text += stops.push(stream.end()) + stops.end();
-    yield last;
+    yield keep(last);
   }
-  if (ended) {
-    tokens.push(ended);
-    yield ended;
-  }
+  if (ended) yield keep(ended);
   return {
-    text: tokens.map((token) => token.text).join(''),
-    tokens,
+    ...told,
     finishReason,
     settings: usedSettings(options.settings),
     searched: memory.searched,
@@ -109,6 +107,13 @@ export async function* generate(
     const inputs = [model.tokenizer.bos, ...promptIds];
     const keys = maxTokens > 0 ? await reader.readBeginning(inputs) : undefined;
     return TextMemory.open(promptIds, { model, retriever, keys }, options);
+  }
+
+  /** For the whole at the end. */
+  function keep(token: GeneratedToken): GeneratedToken {
+    told.text += token.text;
+    if (options.keepTokens ?? true) told.tokens.push(token);
+    return token;
   }
 
   async function describeToken(

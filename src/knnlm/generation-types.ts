@@ -50,6 +50,8 @@ export interface GenerateRequest extends SamplingOptions, MemoryRequest {
   stop?: readonly string[];
   /** Whether a token that ended the text is told too, last and with an empty text. Default false. */
   end?: boolean;
+  /** Whether `Generation.tokens` has the tokens that were told. Default true; without it a long text takes no memory for them. */
+  keepTokens?: boolean;
 }
 
 export interface GeneratedToken {

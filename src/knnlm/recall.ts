@@ -25,8 +25,8 @@ export class Lane {
   /** Entries that this lane must not retrieve, beside those of all lanes: sorted, disjoint ranges. */
   readonly exclude: readonly IdRange[];
   pointed: Pointed = NO_POINTERS;
-  /** What the last search of this lane found. */
-  lastFound: RetrievedRow | undefined;
+  /** Squared L2 of the nearest neighbor that the last search of this lane found. */
+  lastNearest: number | undefined;
 
   constructor(exclude: readonly IdRange[] = []) {
     this.exclude = exclude;
@@ -151,7 +151,7 @@ export class Recaller {
 
   /** Once the token has come. */
   observe({ lane }: Recall, { row, searched }: Recollection, token: number): void {
-    if (searched) lane.lastFound = row;
+    if (searched) lane.lastNearest = row.distances[0];
     if (!this.#options.settings.pointers) return;
     const { documents } = this.#retriever.datastore;
     const isLeftOut = (entry: number): boolean =>

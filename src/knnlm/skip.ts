@@ -64,7 +64,7 @@ export class SkipPredictor {
   /** @param values token ids that followed what is pointed at */
   isWorthIt({ lane, ...known }: Recall, values: ArrayLike<number>): boolean {
     const evidence = groups.readBefore(lane.pointed.histories, values, known);
-    this.#reader.read(evidence, lane.lastFound?.distances[0]);
+    this.#reader.read(evidence, lane.lastNearest);
     const { features } = this.#reader;
     standardize(features, this.#reader.known, this.#parameters);
     return promiseOf(features, this.#parameters.weights) > this.#threshold;

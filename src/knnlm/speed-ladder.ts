@@ -32,7 +32,7 @@ const STEPS: readonly SearchBudget[] = [
   { k: 1 / 8, effort: 1 / 32 },
 ];
 
-/** @returns budgets below a given number of neighbors, the slowest first. An index without lists reads all it has for any number of neighbors. */
+/** @returns budgets below a given number of neighbors, the slowest first. Only an inverted file has lists to leave out. */
 export function speedLadder(
   k: number,
   { kind, size }: Pick<VectorIndex, 'kind' | 'size'>,
@@ -40,7 +40,7 @@ export function speedLadder(
   const most = Math.min(k, size);
   const steps = STEPS.map((step) => ({
     k: Math.max(1, Math.floor(most * step.k)),
-    effort: kind === 'flat' ? 1 : step.effort,
+    effort: kind === 'ivf' ? step.effort : 1,
   }));
   return steps.filter((step, at) => {
     const before = steps[at - 1] ?? { k: most, effort: 1 };

@@ -116,6 +116,8 @@ export class TextMemory {
   /** The text goes on with a token, after its prediction. */
   observe(token: number): void {
     const { recall, recollection } = this.#last!;
+    // What lives on while the model reads is what the collector has to move.
+    this.#last = undefined;
     this.#recaller.observe(recall, recollection, token);
     this.#cache?.add(recall.query, token);
     this.#cache?.forgetBefore(this.#cache.length);

@@ -27,32 +27,57 @@ interface Total {
 }
 
 export class Contributions {
-  /** A ring: what was given to each of the last tokens. */
-  readonly #tokens: Gift[][] = [];
+  /** A ring: how many gifts each of the last tokens had. */
+  readonly #gifts = new Uint16Array(RECENT);
   #next = 0;
+  #tokens = 0;
+  /** Of all those gifts, the oldest first, from `#oldest` on: which total they are part of, and their shares. */
+  readonly #givers: Total[] = [];
+  readonly #shares: number[] = [];
+  #oldest = 0;
   /** By store, then by document. */
   readonly #totals = new Map<string, Map<string, Total>>();
 
   /** Tokens that are remembered. */
   get tokens(): number {
-    return this.#tokens.length;
+    return this.#tokens;
   }
 
-  add(gifts: Gift[]): void {
-    for (const gift of this.#tokens[this.#next] ?? []) this.#count(gift, -1);
-    for (const gift of gifts) this.#count(gift, 1);
-    this.#tokens[this.#next] = gifts;
+  add(gifts: readonly Gift[]): void {
+    if (this.#tokens < RECENT) this.#tokens++;
+    else this.#forget(this.#gifts[this.#next]!);
+    for (const { store, document, share } of gifts) {
+      const total = this.#totalOf(store, document);
+      total.tokens++;
+      total.share += share;
+      this.#givers.push(total);
+      this.#shares.push(share);
+    }
+    this.#gifts[this.#next] = gifts.length;
     this.#next = (this.#next + 1) % RECENT;
   }
 
-  #count({ store, document, share }: Gift, times: 1 | -1): void {
-    const ofStore = this.#totals.get(store) ?? new Map<string, Total>();
-    this.#totals.set(store, ofStore);
-    const total = ofStore.get(document) ?? { store, document, tokens: 0, share: 0 };
-    total.tokens += times;
-    total.share += times * share;
-    if (total.tokens <= 0) ofStore.delete(document);
-    else ofStore.set(document, total);
+  /** The oldest gifts. */
+  #forget(count: number): void {
+    for (const end = this.#oldest + count; this.#oldest < end; this.#oldest++) {
+      const total = this.#givers[this.#oldest]!;
+      total.tokens--;
+      total.share -= this.#shares[this.#oldest]!;
+      if (total.tokens === 0) this.#totals.get(total.store)!.delete(total.document);
+    }
+    // Seldom, since what stays is moved.
+    if (2 * this.#oldest < this.#givers.length || this.#oldest < RECENT) return;
+    this.#givers.splice(0, this.#oldest);
+    this.#shares.splice(0, this.#oldest);
+    this.#oldest = 0;
+  }
+
+  #totalOf(store: string, document: string): Total {
+    let ofStore = this.#totals.get(store);
+    if (!ofStore) this.#totals.set(store, (ofStore = new Map()));
+    let total = ofStore.get(document);
+    if (!total) ofStore.set(document, (total = { store, document, tokens: 0, share: 0 }));
+    return total;
   }
 
   of(store: string, document: string): { tokens: number; share: number } {

@@ -84,10 +84,11 @@ it('a growing index that was closed serves the next text as a new one does', asy
   for (let i = 0; i < 300; i++) first.add([i, 1, 2]);
   expect(first.nearest([7, 1, 2], [0, 300], 1).rows).toEqual([7]);
   first.close();
+  first.close();
   const second = await GrowingIndex.open(3);
   expect(second).toBe(first);
   expect(second.size).toBe(0);
-  expect(await GrowingIndex.open(4)).not.toBe(first);
+  for (const dim of [3, 4]) expect(await GrowingIndex.open(dim)).not.toBe(first);
   second.add([50, 1, 2]);
   expect(second.nearest([7, 1, 2], [0, 1], 8)).toEqual({
     rows: [0],

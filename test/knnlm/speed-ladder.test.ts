@@ -29,6 +29,11 @@ describe('what is tried for speed', () => {
     expect(ladderOf('flat', 1e6, 1024).map(([k]) => k)).toEqual([512, 256, 128]);
     expect(ladderOf('flat', 100, 1024).map(([k]) => k)).toEqual([50, 25, 12]);
     expect(ladderOf('flat', 100, 1)).toEqual([]);
+    expect(ladderOf('milvus', 1e9, 64)).toEqual([
+      [32, 1],
+      [16, 1],
+      [8, 1],
+    ]);
   });
 
   it('ends with the first that costs too much; the one before is taken', async () => {

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { type Command, Option } from 'commander';
 import type { KnnLM } from '../../knnlm/knnlm.ts';
 import { openKnnLM } from '../../open.ts';
+import { giveHeapRoom } from '../../server/heap-room.ts';
 import {
   checkServeOptions,
   type Listening,
@@ -79,6 +80,7 @@ export const serveCommand = () =>
       try {
         // The first client need not wait for the model, and what is wrong with it is said now.
         await memory.query([]);
+        giveHeapRoom();
         const listening = await serve(memory, serving);
         screen.result(started(listening, memory), () => startedText(listening, memory));
         if (options.open) openBrowser(listening.url, screen);

@@ -73,6 +73,7 @@ async function* generateTokens(
     neighbors: tells ? neighbors : LOOKED_AT,
     around: tells ? sampling.around : 0,
     end: true,
+    keepTokens: false,
     signal,
   });
   const tick = service.metrics.tokenTimer();
