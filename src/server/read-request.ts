@@ -45,9 +45,15 @@ async function readBytes(request: Request, mostBytes: number): Promise<Buffer> {
   return Buffer.concat(parts);
 }
 
-/** A name given twice counts as its last. */
+/** Errors: `Refusal` for a name that is given twice. */
 export function readQuery(url: URL): Record<string, string> {
-  return Object.fromEntries(url.searchParams);
+  const query: Record<string, string> = Object.create(null);
+  for (const [name, value] of url.searchParams) {
+    if (name in query)
+      throw new Refusal(400, `${shown(name)} is given twice. Give it once.`, { param: name });
+    query[name] = value;
+  }
+  return query;
 }
 
 /** Errors: `Refusal` with 400 that names the first wrong field and the value seen. */

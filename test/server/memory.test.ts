@@ -216,6 +216,25 @@ describe('documents', () => {
     expect((await ok('/v1/knn/documents?query=nothing-like-it')).documents).toEqual([]);
   });
 
+  it('are asked for by numbers in digits, each name once', async () => {
+    const refused: [query: string, message: RegExp][] = [
+      ['limit=', /^limit: .*, not ""\.$/],
+      ['limit=true', /^limit: .*, not "true"\.$/],
+      ['limit=0x10', /^limit: .*, not "0x10"\.$/],
+      ['limit=-1', /^limit: .*, not "-1"\.$/],
+      ['limit=1001', /^limit: .*1000/],
+      ['limit=5&limit=7', /^"limit" is given twice\. Give it once\.$/],
+      ['__proto__=1', /__proto__/],
+    ];
+    for (const [query, message] of refused) {
+      const { status, body } = await server.ask(`/v1/knn/documents?${query}`);
+      expect([query, status]).toEqual([query, 400]);
+      expect(body.error.message).toMatch(message);
+    }
+    expect((await ok('/v1/knn/documents?limit=0')).documents).toEqual([]);
+    expect((await ok('/v1/knn/documents?query=')).total).toBe(40);
+  });
+
   it('are read around a position, or from one, by tokens that join to their text', async () => {
     const { id, text } = stories('train')[3]!;
     const path = `/v1/knn/documents/${encodeURIComponent(id)}`;

@@ -15,8 +15,15 @@ export const documentReply = z.object({
 export type DocumentReply = z.infer<typeof documentReply>;
 
 /** A number in a query string. */
+/** A whole number in digits: nothing at all, which `Number` reads as 0, is none. */
 const numberField = (most: number, text: string) =>
-  z.coerce.number().int().min(0).max(most).optional().describe(text);
+  z
+    .preprocess(
+      (value) => (/^\d+$/.test(String(value)) ? Number(value) : value),
+      z.number().int().min(0).max(most),
+    )
+    .optional()
+    .describe(text);
 
 /** Documents told at once, and tokens of one. */
 const MOST_DOCUMENTS = 1000;
