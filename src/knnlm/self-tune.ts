@@ -40,7 +40,8 @@ export async function selfTune(
   });
   const attempt = (budget: SearchBudget): Promise<Attempt> =>
     attemptFit(windows, parts, {
-      ...{ ...budget, allowed, unitIsDocument: true, phase: 'tuning', onProgress, signal },
+      ...budget,
+      ...{ allowed, unitIsDocument: true, phase: 'tuning', onProgress, signal },
     });
   const first = await attempt({ k: DEFAULT_SETTINGS.k, effort: 1 });
   if (first.table.found < FEWEST_FOUND) return undefined;
@@ -48,10 +49,7 @@ export async function selfTune(
   const { fitted, step, table } = chosen;
   const { search, gate } = fitted;
   const report = gate && gateReport(gate);
-  const settings = {
-    ...tunedSettings(fitted, step.k, table.k),
-    ...(step.effort !== 1 && { effort: step.effort }),
-  };
+  const settings = tunedSettings(fitted, step, table.k);
   const evidence = {
     tokens: table.targets,
     windows: windows.filter(({ positions }) => positions.length > 0).length,

@@ -165,10 +165,7 @@ export async function tune(
   const { search: found, gate, skip } = fitted;
   const overlap = await textOverlap(texts, datastore);
   const { interval, ratio } = found;
-  const own = {
-    ...tunedSettings(fitted, step.k, table.k),
-    ...(step.effort !== 1 && { effort: step.effort }),
-  };
+  const own = tunedSettings(fitted, step, table.k);
   const tuning: Tuning = {
     settings: { k: own.k, lambda: own.lambda, temperature: own.temperature },
     parts: partsOf(own),
@@ -240,10 +237,16 @@ export function allowedParts(
   return { cache, pointers, adaptive };
 }
 
-/** What a text's fits come to. @param asked k @param most neighbors there were */
-export function tunedSettings(fitted: OfflineTuning, asked: number, most: number): TunedSettings {
-  const { search, gate, cache, skip } = fitted;
-  const settings = settingsOf(search.best, asked, most);
+/** What a text's fits come to. @param budget k asked for, and the effort that is kept @param most neighbors there were */
+export function tunedSettings(
+  { search, gate, cache, skip }: OfflineTuning,
+  { k, effort }: SearchBudget,
+  most: number,
+): TunedSettings {
+  const settings = {
+    ...settingsOf(search.best, k, most),
+    ...(effort !== 1 && { effort }),
+  };
   if (gate && isUsed(gate)) {
     const share = skip && freeShare(skip);
     const follows = gate.parts.pointers || share !== undefined;

@@ -23,10 +23,12 @@ export class StateRooms {
     this.#info = info;
   }
 
+  /** Rooms for a decoder, until it ends. */
   take(): readonly StateRoom[] {
     return this.#free.pop() ?? Array.from({ length: PER_DECODER }, () => this.#make());
   }
 
+  /** Of a decoder that has ended. */
   give(rooms: readonly StateRoom[]): void {
     this.#free.push(rooms);
   }
@@ -44,6 +46,7 @@ export class LentRooms {
   /** By decoder. */
   readonly #rooms = new Map<number, { rooms: Float32Array[]; next: number }>();
 
+  /** @param buffers of d + V numbers each, taken in turn */
   lend(decoder: number, buffers: readonly SharedArrayBuffer[]): void {
     this.#rooms.set(decoder, {
       rooms: buffers.map((buffer) => new Float32Array(buffer)),
@@ -56,7 +59,7 @@ export class LentRooms {
     this.#rooms.delete(decoder);
   }
 
-  /** @returns the number of the room that holds the state now; undefined where there is none, or it is too small */
+  /** @param state key (d), log-probabilities (V) @returns the number of the room that holds the state now; undefined where there is none, or it is of another size */
   put(decoder: number, { key, logProbs }: NextToken): number | undefined {
     const lent = this.#rooms.get(decoder);
     const room = lent?.rooms[lent.next];
