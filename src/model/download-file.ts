@@ -72,7 +72,7 @@ async function receive(partial: string, options: DownloadFileOptions): Promise<v
         fruitless >= MAX_FRUITLESS
       )
         throw cause;
-      await sleep(RETRY_DELAY_MS * 2 ** fruitless);
+      await sleep(RETRY_DELAY_MS * 2 ** fruitless, undefined, { signal: options.signal });
     }
   }
 }

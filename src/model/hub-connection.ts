@@ -99,8 +99,6 @@ export class HubConnection {
   }
 
   unreachable(origin: string, cause: unknown): KnnLMError {
-    if (this.#signal?.aborted)
-      return new KnnLMError('ABORTED', 'The download was stopped.', { cause });
     const inner = (cause as { cause?: { code?: string; message?: string } }).cause;
     const reason = inner?.code ?? inner?.message ?? (cause as Error).message;
     return new TransientError(

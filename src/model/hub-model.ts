@@ -38,8 +38,22 @@ export function isHubId(name: string): boolean {
   return HUB_ID.test(name) && !name.includes('..');
 }
 
-/** @returns the folder, complete for the wanted dtype */
+/**
+ * What has come stays for the next time. Errors: `DOWNLOAD_FAILED`, `MODEL_NOT_FOUND`, `MODEL_UNSUPPORTED`, `INVALID_ARGUMENT`,
+ * `DISK_FULL`, `IO`, and `ABORTED` for whatever fails after the signal.
+ *
+ * @returns the folder, complete for the wanted dtype
+ */
 export async function downloadModel(id: string, options: DownloadModelOptions): Promise<string> {
+  try {
+    return await download(id, options);
+  } catch (cause) {
+    if (!options.signal?.aborted) throw cause;
+    throw new KnnLMError('ABORTED', 'The download was stopped.', { cause });
+  }
+}
+
+async function download(id: string, options: DownloadModelOptions): Promise<string> {
   const folder = join(options.home, 'models', ...id.split('/'));
   const note = await readNote(folder, id);
   if (await isComplete(folder, note, options.dtype)) return folder;

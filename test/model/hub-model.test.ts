@@ -97,12 +97,17 @@ describe('downloading a model', () => {
     expect([...starts].sort((a, b) => a - b)).toEqual(starts);
   });
 
-  it('continues after the process gave up', async () => {
-    hub.breakAfter = (path) => (path.includes('.onnx') ? 0 : undefined);
+  it.each([0, 1, 2, 4, 50])('continues after it was stopped %i ms after a break', async (ms) => {
     const controller = new AbortController();
-    const first = downloadModel(ID, { home, signal: controller.signal, onDownload: () => {} });
-    setTimeout(() => controller.abort(), 300);
+    let breaks = 0;
+    hub.breakAfter = (path) => {
+      if (!path.includes('.onnx')) return undefined;
+      if (breaks++ === 1) setTimeout(() => controller.abort(), ms);
+      return 0;
+    };
+    const first = downloadModel(ID, { home, signal: controller.signal });
     await expect(first).rejects.toMatchObject({ code: 'ABORTED' });
+    expect(breaks).toBe(2);
     hub.breakAfter = () => undefined;
     await downloadModel(ID, { home });
     expect(readFileSync(join(folder(), 'onnx/model.onnx')).equals(files['onnx/model.onnx']!)).toBe(
@@ -179,6 +184,14 @@ describe('a download that cannot succeed says why', () => {
       message: expect.stringMatching(/Cannot reach http:\/\/127.0.0.1:9.*wiki-mini/),
     });
     expect(JSON.stringify(error) + (error as Error).stack).not.toContain('hf_secret');
+  });
+
+  it('a signal given before it began', async () => {
+    const stopped = downloadModel(ID, { home, signal: AbortSignal.abort() });
+    await expect(stopped).rejects.toMatchObject({
+      code: 'ABORTED',
+      message: 'The download was stopped.',
+    });
   });
 
   it('a dtype that is not there, naming those that are', async () => {
