@@ -22,9 +22,9 @@ export default defineConfig(({ mode }) => ({
   test: {
     include: ['test/**/*.test.ts'],
     exclude: [...configDefaults.exclude, ...(mode === 'all' ? [] : LONG)],
-    // Machines of continuous integration may be several times slower.
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
+    // For what hangs: machines of continuous integration may be several times slower than one that is at rest.
+    testTimeout: 240_000,
+    hookTimeout: 240_000,
     maxWorkers: 2,
     execArgv: isNode20 ? ['--no-concurrent-recompilation'] : [],
   },

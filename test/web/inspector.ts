@@ -143,7 +143,7 @@ export class Inspector {
       permissions: ['clipboard-read', 'clipboard-write'],
     });
     const page = await context.newPage();
-    page.setDefaultTimeout(45_000);
+    page.setDefaultTimeout(90_000);
     page.on('pageerror', (error) => this.#complaints.push(error.message));
     page.on('request', (request) => {
       const own = [...this.#servers.map((server) => server.url), 'blob:'];
