@@ -15,7 +15,14 @@ beforeAll(async () => {
   knnlm = await store.open();
 });
 
-const LONG = { prompt: 'Once upon a time', max_tokens: 10_000, temperature: 1 };
+/** The end of a story, which would end the text before its time. */
+const EOS = 2;
+const LONG = {
+  prompt: 'Once upon a time',
+  max_tokens: 10_000,
+  temperature: 1,
+  logit_bias: { [EOS]: -100 },
+};
 const SHORT = { prompt: 'Once', max_tokens: 2, temperature: 0 };
 
 async function requestsOf(server: TestServer): Promise<{ active: number; waiting: number }> {
