@@ -14,6 +14,9 @@ import type { EncodedSources } from '../../dist/model/source-encoder.js';
 import { loadOnnxRuntime } from '../../dist/onnxruntime.js';
 import { fixture, floats, maxDifference } from './support.ts';
 
+// As the model's worker does, from Node 24 on.
+Reflect.deleteProperty(globalThis, 'Float16Array');
+
 export interface Truth {
   tokens: number[];
   /** Which positions the rows of `keys` and `logProbs` belong to; the last is the text's. */
