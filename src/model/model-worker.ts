@@ -24,7 +24,7 @@ import {
 type Answer = { response: unknown; transfer: ArrayBuffer[] };
 type Request<Name extends RequestName> = Requests[Name]['request'];
 
-// onnxruntime-node 1.30 turns float16 tensors into Float16Array where that exists (Node 24), and then reads them as empty.
+// onnxruntime-node 1.30 turns float16 tensors into Float16Array where that exists (from Node 24 on), and then reads them as empty.
 // Without the type it keeps to the bits, as on Node 20. This thread is ours alone, and nothing in it wants the type.
 Reflect.deleteProperty(globalThis, 'Float16Array');
 
