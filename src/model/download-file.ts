@@ -4,7 +4,7 @@
  */
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { type FileHandle, mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ioError, KnnLMError } from '../errors.ts';
@@ -95,13 +95,11 @@ async function receiveOnce(partial: string, options: DownloadFileOptions): Promi
   }
   const resumed =
     response.status === 206 && response.headers.get('content-range')?.startsWith(`bytes ${have}-`);
-  const file = await open(partial, resumed ? 'a' : 'w').catch((cause) => {
-    throw ioError('write', partial, cause);
-  });
+  const reader = response.body.getReader();
   try {
-    await copyBody(response.body, file, resumed ? have : 0, partial, options);
+    await append(piecesOf(reader, options), partial, resumed ? have : 0, options);
   } finally {
-    await file.close();
+    await reader.cancel().catch(() => {});
   }
   if ((await sizeOf(partial)) < size) {
     throw new TransientError(
@@ -111,36 +109,60 @@ async function receiveOnce(partial: string, options: DownloadFileOptions): Promi
   }
 }
 
-async function copyBody(
-  body: ReadableStream<Uint8Array>,
-  file: FileHandle,
-  start: number,
+/** Writes what comes after the `start` bytes that stay. */
+async function append(
+  pieces: AsyncIterable<Uint8Array>,
   partial: string,
+  start: number,
   options: DownloadFileOptions,
 ): Promise<void> {
-  let received = start;
-  const reader = body.getReader();
+  const file = await open(partial, start > 0 ? 'a' : 'w').catch((cause) => {
+    throw ioError('write', partial, cause);
+  });
   try {
-    for (;;) {
-      const { done, value } = await reader.read().catch((cause) => {
-        throw options.hub.unreachable(new URL(options.url).origin, cause);
-      });
-      if (done) return;
-      received += value.length;
+    let received = start;
+    for await (const piece of pieces) {
+      received += piece.length;
       if (received > options.size) {
         throw new KnnLMError(
           'DOWNLOAD_FAILED',
           `${options.url} sends more than the ${options.size} bytes announced. Run the command again.`,
         );
       }
-      await file.writeFile(value).catch((cause) => {
+      await file.writeFile(piece).catch((cause) => {
         throw ioError('write', partial, cause);
       });
       options.onReceived?.(received);
     }
   } finally {
-    await reader.cancel().catch(() => {});
+    await file.close();
   }
+}
+
+/**
+ * What a connection brings. The next piece is asked for before this one is taken, the first at once: what has come and was not asked for is lost
+ * when the connection breaks, and an attempt of which nothing remains counts as fruitless.
+ */
+function piecesOf(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  { hub, url }: DownloadFileOptions,
+): AsyncIterable<Uint8Array> {
+  const ask = () => {
+    const asked = reader.read();
+    asked.catch(() => {}); // told to whoever takes it
+    return asked;
+  };
+  let next = ask();
+  return (async function* () {
+    for (;;) {
+      const { done, value } = await next.catch((cause) => {
+        throw hub.unreachable(new URL(url).origin, cause);
+      });
+      if (done) return;
+      next = ask();
+      yield value;
+    }
+  })();
 }
 
 async function sizeOf(path: string): Promise<number> {
