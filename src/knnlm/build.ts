@@ -109,7 +109,7 @@ export async function buildEntries(
     for await (const group of groups) {
       const keys = model.keys(
         group.map((w) => w.document.inputs.slice(w.start, w.start + w.length)),
-        { sources: sourcesOf(group.map(({ document }) => document)) },
+        { sources: sourcesOf(group.map(({ document }) => document)), signal: options.signal },
       );
       keys.catch(() => {});
       ahead.push({ group, keys });

@@ -237,7 +237,7 @@ describe('a store', () => {
   it('stops cleanly on Ctrl-C, and the same command goes on from there', async () => {
     const out = join(folder, 'stopped');
     const documents = join(folder, 'long.jsonl');
-    const text = `${DOCUMENTS[0]!.text}${DOCUMENTS[1]!.text}`.repeat(12);
+    const text = `${DOCUMENTS[0]!.text}${DOCUMENTS[1]!.text}`.repeat(6);
     const lines = [1, 2, 3, 4].map((id) => `${JSON.stringify({ id, text: `${id} ${text}` })}\n`);
     writeFileSync(documents, lines.join(''));
     const settings = ['--k', '64', '--lambda', '0.25', '--knn-temperature', '1'];
