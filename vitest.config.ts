@@ -4,6 +4,7 @@ import { configDefaults, defineConfig } from 'vitest/config';
 const LONG = [
   'test/cli/keyless.test.ts',
   'test/cli/pairs-changes.test.ts',
+  'test/cli/tuning.test.ts',
   'test/datastore/harness.test.ts',
   'test/experiments/experiments.test.ts',
   'test/knnlm/keep-tuned.test.ts',
