@@ -14,8 +14,7 @@ export const documentReply = z.object({
 });
 export type DocumentReply = z.infer<typeof documentReply>;
 
-/** A number in a query string. */
-/** A whole number in digits: nothing at all, which `Number` reads as 0, is none. */
+/** A whole number in a query string, in digits: nothing at all, which `Number` reads as 0, is none. */
 const numberField = (most: number, text: string) =>
   z
     .preprocess(
